@@ -1,0 +1,11 @@
+import { setTimeout as after } from 'node:timers/promises'
+import type { Clock } from './ports.ts'
+
+/** The machine's own time. */
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  async sleep(ms, signal) {
+    // A sleeper never keeps a process alive, and an early wake is not an error.
+    await after(ms, undefined, { ref: false, ...(signal && { signal }) }).catch(() => undefined)
+  },
+}

@@ -1,0 +1,30 @@
+import type { Money } from './money.ts'
+import type { Code } from './problem.ts'
+
+interface Of<T extends string> {
+  readonly type: T
+  readonly at: number
+  /** The id that the problem and the journal's row carry too. */
+  readonly request?: string
+}
+
+/** What engines tell while they work. What must survive a crash is a row of the journal, not an event. */
+export type Event =
+  | (Of<'challenged'> & { readonly url: string; readonly code: Code })
+  | (Of<'refused'> & { readonly url: string; readonly code: Code; readonly detail: string })
+  | (Of<'held'> & { readonly key: string; readonly payer: string; readonly amount: Money })
+  | (Of<'settled'> & { readonly key: string; readonly reference: string; readonly amount: Money })
+  | (Of<'voided'> & { readonly key: string; readonly code: Code })
+  | (Of<'unknown'> & { readonly key: string })
+  | (Of<'delivered'> & { readonly key: string })
+  | (Of<'reserved'> & { readonly key: string; readonly url: string; readonly amount: Money })
+  | (Of<'paid'> & {
+      readonly key: string
+      readonly url: string
+      readonly amount: Money
+      readonly reference: string
+    })
+  | (Of<'fault'> & { readonly where: string; readonly error: unknown })
+
+/** A subscriber: logs, metrics, a dashboard. It must not throw, and nobody waits for it. */
+export type Observe = (event: Event) => void

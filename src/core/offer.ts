@@ -1,0 +1,27 @@
+import type { Money } from './money.ts'
+import type { Resource } from './resource.ts'
+
+/** How one rail would take the price. `details` are the rail's own: plain JSON that survives writing and reading. */
+export interface Terms<D = unknown> {
+  readonly rail: string
+  /** CAIP-2 where there is one. */
+  readonly network: string
+  /** What kind of promise is asked for: `charge` is one payment of exactly the amount. */
+  readonly intent: string
+  readonly amount: Money
+  readonly payee: string
+  /** How long a payment made for these terms should stay payable. */
+  readonly timeoutMs: number
+  readonly details: D
+}
+
+/** Terms bound to a resource and a moment. */
+export interface Offer<D = unknown> extends Terms<D> {
+  /** A MAC over all the rest under the seller's key; empty where a foreign seller names none. */
+  readonly id: string
+  readonly resource: Resource
+  /** Whole seconds in milliseconds; the largest safe integer where a foreign seller names no end. */
+  readonly expiresAt: number
+  /** Payer's side: what the protocol that read the offer wants to see again when it writes the credential. */
+  readonly echo?: unknown
+}

@@ -1,0 +1,59 @@
+import { canonical } from './json.ts'
+import type { Json } from './json.ts'
+import type { Mac } from './mac.ts'
+import type { Offer, Terms } from './offer.ts'
+import type { Problem } from './problem.ts'
+import { problem } from './problem.ts'
+import type { Resource } from './resource.ts'
+
+/** Binds terms to a resource and a moment, and tells later whether an offer is ours, for this resource, and in time. */
+export interface Offers {
+  bind<D>(terms: Terms<D>, resource: Resource, expiresAt: number): Offer<D>
+  /** Undefined if the offer was made by us for this resource and still stands at `now`. */
+  check(offer: Offer, resource: Resource, now: number): Problem | undefined
+}
+
+/** Makes the binder of offers over a MAC. */
+export function createOffers(mac: Mac): Offers {
+  return {
+    bind(terms, resource, expiresAt) {
+      return { ...terms, resource, expiresAt, id: mac.sign(text(terms, resource, expiresAt)) }
+    },
+    check(offer, resource, now) {
+      if (!mac.verify(text(offer, resource, offer.expiresAt), offer.id))
+        return problem(
+          'offer-foreign',
+          'This payment accepts an offer that was not made for this request. Nothing was taken; pay one of the offers given here.',
+        )
+      if (now >= offer.expiresAt)
+        return problem(
+          'offer-expired',
+          'The offer that this payment accepts has expired. Nothing was taken; pay one of the offers given here.',
+        )
+      return undefined
+    },
+  }
+}
+
+/** All that an offer says, as a JSON list: no two different offers give the same text. */
+function text(terms: Terms, r: Resource, expiresAt: number): string {
+  const { rail, network, intent, amount, payee, timeoutMs, details } = terms
+  return canonical([
+    'offer/1',
+    r.realm,
+    r.method,
+    r.authority,
+    r.path,
+    r.query,
+    r.digest ?? null,
+    rail,
+    network,
+    intent,
+    amount.asset.id,
+    amount.amount.toString(),
+    payee,
+    timeoutMs,
+    details as Json,
+    expiresAt,
+  ])
+}

@@ -1,0 +1,289 @@
+import type { Challenge } from './challenge.ts'
+import type { Credential } from './credential.ts'
+import type { JsonObject } from './json.ts'
+import type { Money, Price } from './money.ts'
+import type { Offer, Terms } from './offer.ts'
+import type { Problem } from './problem.ts'
+import type { Receipt } from './receipt.ts'
+import type { Resource } from './resource.ts'
+
+/** Time, as a parameter. */
+export interface Clock {
+  /** Milliseconds since 1970. */
+  now(): number
+  /** Resolves after that time, or at once when the signal fires. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>
+}
+
+/** Chance, as a parameter. */
+export type Chance = (bytes: number) => Uint8Array
+
+/** Header fields by name; a web `Headers` is one. */
+export interface Fields {
+  get(name: string): string | null | undefined
+}
+
+/** What a protocol writes: header fields, and members of the JSON body that the door merges with those of others. */
+export interface Message {
+  readonly fields: readonly (readonly [name: string, value: string])[]
+  readonly body?: JsonObject
+}
+
+/** What a protocol reads. */
+export interface Received {
+  readonly status: number
+  readonly fields: Fields
+  /** The parsed body, if it was JSON within limits. */
+  readonly body?: unknown
+}
+
+/** A protocol: a codec of three messages. Pure; it calls nobody. */
+export interface Protocol {
+  readonly name: string
+  /** Names of the fields that a payer sends and that a seller answers with: for CORS and `Vary`. */
+  readonly fields: { readonly request: readonly string[]; readonly response: readonly string[] }
+  writeChallenge(challenge: Challenge): Message
+  readChallenge(message: Received, resource: Resource): Challenge | undefined
+  writeCredential(credential: Credential): Message
+  /** Undefined when no credential of this protocol is there. */
+  readCredential(fields: Fields, resource: Resource): Credential | Problem | undefined
+  writeReceipt(receipt: Receipt): Message
+  readReceipt(message: Received, offer: Offer): Receipt | Problem | undefined
+}
+
+/** One rail said in one protocol. Pure. `W` is the shape that the protocol gives to a rail's words. */
+export interface Form<D = unknown, P = unknown, W = unknown> {
+  readonly rail: string
+  writeDetails(terms: Terms<D>): W
+  /** The terms, or a sentence why this rail cannot take them for its own. */
+  readDetails(said: W): Terms<D> | string
+  writeProof(proof: P): JsonObject
+  /** The proof, or a sentence what is wrong with it. */
+  readProof(said: unknown): P | string
+  /** The protocol's word for each of the rail's reasons. */
+  readonly reasons: Readonly<Record<string, string>>
+}
+
+/** What a look at a proof found. `key` names the spend itself, however the proof is written. */
+export type Verdict =
+  | { readonly ok: true; readonly key: string; readonly payer: string }
+  | {
+      readonly ok: false
+      readonly problem: Problem
+      readonly key?: string
+      readonly payer?: string
+    }
+
+/** What became of a spend. */
+export type Settlement =
+  | {
+      readonly state: 'settled'
+      readonly reference: string
+      readonly payer: string
+      readonly settledAt: number
+    }
+  | { readonly state: 'failed'; readonly problem: Problem }
+  | { readonly state: 'unknown'; readonly detail: string }
+
+/** Where a rail writes ahead what it will send to the world, and reads it back after a crash. */
+export interface Log {
+  read(): Promise<readonly Step[]>
+  write(step: Step): Promise<void>
+}
+
+/** The pure half of a rail: what it would ask, how it is said, and what names a spend. */
+export interface Method<D = unknown, P = unknown> {
+  readonly name: string
+  /** This rail said in each protocol that can carry it, by the protocol's name. */
+  readonly forms: Readonly<Record<string, Form<D, P>>>
+  /** How this rail would take the price; empty if it cannot. */
+  quote(price: Price): readonly Terms<D>[]
+  /** The natural key of the spend, however the proof is written, and who pays. Nothing is checked. */
+  identify(offer: Offer<D>, proof: P): { readonly key: string; readonly payer: string }
+}
+
+/** How money moves. */
+export interface Rail<D = unknown, P = unknown> extends Method<D, P> {
+  /** Checks its own configuration against the world: chain, token, account. Throws with what to do. */
+  open(): Promise<void>
+  /** Looks and touches nothing. Throws `PaymentError` when the world cannot be asked. */
+  verify(offer: Offer<D>, proof: P): Promise<Verdict>
+  /** Moves the money once per key. Never throws for an outcome: what is not known is `unknown`. */
+  settle(offer: Offer<D>, proof: P, key: string, log: Log): Promise<Settlement>
+  /**
+   * What became of it, after a crash or a time-out; sends again what was written ahead. Undefined when there is no trace
+   * of it: nothing was sent, and nothing is on record outside.
+   */
+  find(offer: Offer<D>, key: string, log: Log): Promise<Settlement | undefined>
+  /** Sends the amount back to the payer, once per key. */
+  refund?(offer: Offer<D>, payer: string, amount: Money, key: string, log: Log): Promise<Settlement>
+  /** Ends watchers and connections. */
+  close(): Promise<void>
+}
+
+/** How a payer pays on one rail. */
+export interface Wallet<D = unknown, P = unknown> {
+  readonly rail: string
+  readonly forms: Readonly<Record<string, Form<D, P>>>
+  /** Undefined if this wallet can pay the offer, otherwise a sentence why not. */
+  refuses(offer: Offer<D>): string | undefined
+  /** Makes the proof. Called once per purchase; `validForMs` bounds how long it may stay payable. */
+  pay(offer: Offer<D>, validForMs: number, signal?: AbortSignal): Promise<P>
+  /** When a proof stops being payable: only then can a missing payment be called dead. */
+  expiresAt(proof: P): number
+  /** Looks whether the proof was used: `paid`, `dead` (it never can be any more), or `open`. */
+  outcome?(offer: Offer<D>, proof: P): Promise<'paid' | 'dead' | 'open'>
+}
+
+/** One leg of a transfer: out of one account into another. */
+export interface Leg {
+  readonly debit: string
+  readonly credit: string
+  /** The most that `credit` may hold afterwards, pending amounts counted. */
+  readonly ceiling?: bigint
+}
+
+/** Money held under a key until it is posted or voided. All legs move the same amount, all or none. */
+export interface Transfer {
+  /** The natural key of the spend: claimed once. */
+  readonly key: string
+  /** What the spend is for. The same key with another purpose is foreign. */
+  readonly purpose: string
+  readonly asset: string
+  readonly amount: bigint
+  readonly legs: readonly Leg[]
+  /** Until when the maker works on it. A claim with nothing written ahead is free again after that. */
+  readonly leaseUntilAt: number
+  /** What recovery and people will want to know. */
+  readonly note: JsonObject
+}
+
+/** One thing that happened to a transfer, as data: `prepared`, `broadcast`, `settled`, `unknown`, `delivered`, … */
+export interface Step {
+  readonly type: string
+  readonly data: JsonObject
+}
+
+/** A transfer as the books have it. */
+export interface Held extends Transfer {
+  readonly state: 'pending' | 'posted' | 'voided'
+  /** What was posted; zero before. */
+  readonly posted: bigint
+  readonly steps: readonly Step[]
+  readonly madeAt: number
+}
+
+/** What came back of a claim. */
+export type Claim =
+  | { readonly outcome: 'made' }
+  | { readonly outcome: 'replayed' | 'foreign'; readonly held: Held }
+  | { readonly outcome: 'insufficient'; readonly account: string }
+
+/** One line of the journal, chained to the one before by its hash. */
+export interface Row {
+  readonly sequence: number
+  readonly at: number
+  readonly key: string
+  /** `made`, `posted`, `voided`, or the type of a step. */
+  readonly type: string
+  readonly data: JsonObject
+  /** SHA-256 over the hash before and the canonical text of this row, in hex. */
+  readonly hash: string
+}
+
+/** An account's standing in one asset: credits less debits. */
+export interface Balance {
+  readonly account: string
+  readonly asset: string
+  readonly posted: bigint
+  /** Held and not yet posted. */
+  readonly pending: bigint
+}
+
+/**
+ * The books: double entry, durable once a promise resolves. Accounts whose name begins with `world/` stand for what is
+ * outside and may be overdrawn; all others never.
+ */
+export interface Ledger {
+  /** Holds the amount in one step. A voided key may be made again, as may a pending one whose lease ran out unprepared. */
+  transfer(transfer: Transfer): Promise<Claim>
+  /** Appends a step to a pending or posted transfer. */
+  step(key: string, step: Step): Promise<void>
+  /** Posts what was held, or less of it; the rest is released. A step may go into the same commit. */
+  post(
+    key: string,
+    amount?: bigint,
+    step?: Step,
+  ): Promise<'posted' | 'replayed' | 'voided' | 'absent'>
+  /** Releases what was held. `reason` is a problem's code. */
+  void(key: string, reason: string): Promise<'voided' | 'replayed' | 'posted' | 'absent'>
+  find(key: string): Promise<Held | undefined>
+  /** Pending transfers, oldest first: what a restart must look at. */
+  pending(): Promise<readonly Held[]>
+  balances(): Promise<readonly Balance[]>
+  /** Rows after that sequence number, in order, at most `limit`. */
+  journal(after: number, limit: number): Promise<readonly Row[]>
+  close(): Promise<void>
+}
+
+/** The account prefix of the outside world. */
+export const WORLD = 'world/'
+
+/** When the money moves: before the work, between the work and the first byte, or after the answer on bounded credit. */
+export type SettlePoint = 'before-work' | 'before-response' | 'deferred'
+
+/** What is asked for a resource, decided anew for each request. */
+export interface Sale {
+  readonly price: Price
+  readonly settle: SettlePoint
+  /** The account that earns, for instance `sales/GET /weather`. */
+  readonly account: string
+  readonly description?: string
+  readonly mimeType?: string
+  /** Names of the rails that may be used; all if absent. */
+  readonly rails?: readonly string[]
+}
+
+/** A request at the gate. */
+export interface Ask {
+  readonly resource: Resource
+  readonly sale: Sale
+  /** What the request brought, read by a protocol; a problem if it could not be read. */
+  readonly credential?: Credential | Problem
+  /** The request's id. */
+  readonly request: string
+}
+
+/** No entry. The challenge is there exactly when a new payment may help. */
+export interface Refusal {
+  readonly kind: 'refused'
+  readonly problem: Problem
+  readonly challenge?: Challenge
+}
+
+/** The way in: the payment is checked and held, and in `before-work` settled. */
+export interface Pass {
+  readonly kind: 'pass'
+  readonly key: string
+  /**
+   * Ends the work, exactly once. A success is settled and charged; anything else is released. The answer says whether the
+   * response may go out, with which receipt, or what must be said in its place.
+   */
+  finish(
+    success: boolean,
+  ): Promise<{ readonly kind: 'serve'; readonly receipt?: Receipt } | Refusal>
+  /** The first byte has left. After that the same proof buys nothing more. */
+  delivered(): void
+}
+
+/** Admits paid work, and sees that it is charged once. */
+export interface Gate {
+  admit(ask: Ask): Promise<Pass | Refusal>
+  /** The challenge for a request without a payment. Synchronous: this is the hot path of the unpaid. */
+  challenge(ask: Ask, why?: Problem): Refusal
+  /** What is known of a payment, by the key in its status URL. */
+  status(key: string): Promise<{ readonly state: string } | undefined>
+  /** Looks at everything that is open: closes what there is evidence for. Runs at start and at intervals. */
+  recover(): Promise<void>
+  close(): Promise<void>
+}
