@@ -5,7 +5,7 @@ import type { Clock } from './ports.ts'
 export const systemClock: Clock = {
   now: () => Date.now(),
   async sleep(ms, signal) {
-    // A sleeper never keeps a process alive, and an early wake is not an error.
-    await after(ms, undefined, { ref: false, ...(signal && { signal }) }).catch(() => undefined)
+    // An early wake is not an error.
+    await after(ms, undefined, signal && { signal }).catch(() => undefined)
   },
 }

@@ -106,8 +106,11 @@ export interface Method<D = unknown, P = unknown> {
 export interface Rail<D = unknown, P = unknown> extends Method<D, P> {
   /** Checks its own configuration against the world: chain, token, account. Throws with what to do. */
   open(): Promise<void>
-  /** Looks and touches nothing. Throws `PaymentError` when the world cannot be asked. */
-  verify(offer: Offer<D>, proof: P): Promise<Verdict>
+  /**
+   * Looks and touches nothing. The proof must stay payable for `payableForMs` from now, the time that the work may take.
+   * Throws `PaymentError` when the world cannot be asked.
+   */
+  verify(offer: Offer<D>, proof: P, payableForMs?: number): Promise<Verdict>
   /** Moves the money once per key. Never throws for an outcome: what is not known is `unknown`. */
   settle(offer: Offer<D>, proof: P, key: string, log: Log): Promise<Settlement>
   /**
@@ -242,6 +245,8 @@ export interface Sale {
   readonly mimeType?: string
   /** Names of the rails that may be used; all if absent. */
   readonly rails?: readonly string[]
+  /** How long the work may take. */
+  readonly workMs?: number
 }
 
 /** A request at the gate. */
@@ -252,6 +257,8 @@ export interface Ask {
   readonly credential?: Credential | Problem
   /** The request's id. */
   readonly request: string
+  /** Where the outcome of the payment with that key can be asked. */
+  statusUrl?(key: string): string
 }
 
 /** No entry. The challenge is there exactly when a new payment may help. */

@@ -121,7 +121,7 @@ export const problems: Readonly<Record<Code, Row>> = {
     status: 503,
     title: 'The payment rail cannot be reached',
     retry: 'same',
-    moved: 'no',
+    moved: 'unknown',
   },
   'store-unavailable': {
     status: 503,

@@ -1,0 +1,596 @@
+import { assert } from '../core/assert.ts'
+import type { Challenge } from '../core/challenge.ts'
+import { systemClock } from '../core/clock.ts'
+import type { Credential } from '../core/credential.ts'
+import { isBound } from '../core/credential.ts'
+import type { Observe } from '../core/event.ts'
+import type { JsonObject } from '../core/json.ts'
+import type { Offer } from '../core/offer.ts'
+import type { Offers } from '../core/offers.ts'
+import type {
+  Ask,
+  Clock,
+  Gate,
+  Held,
+  Ledger,
+  Log,
+  Pass,
+  Rail,
+  Refusal,
+  Settlement,
+  Verdict,
+} from '../core/ports.ts'
+import { WORLD } from '../core/ports.ts'
+import type { Code, Problem } from '../core/problem.ts'
+import { PaymentError, problem, problems } from '../core/problem.ts'
+import type { Receipt } from '../core/receipt.ts'
+import type { Resource } from '../core/resource.ts'
+import { readNote, writeNote } from './note.ts'
+
+/** How long an offer stands: time enough for a person to say yes. */
+export const OFFER_VALID_MS = 300_000
+/** Offers end on this grid, so that equal requests within it are asked with equal bytes. */
+export const OFFER_GRID_MS = 5_000
+/** How long work may take where a sale does not say. */
+export const WORK_MS = 60_000
+/** Time beyond the work in which settlement must be through, before another process may look after a claim. */
+export const SETTLE_MS = 45_000
+/** How long the first byte may take once the money has moved; after that the same proof may fetch it again. */
+export const DELIVER_MS = 30_000
+/** How far the clocks of a network may be behind ours. */
+export const CLOCK_SKEW_MS = 60_000
+/** Most sales that are served before they are settled. Above it, settlement comes first. */
+export const DEFERRED_MAX = 100
+/** When to come back for something that is being worked on. */
+export const RETRY_MS = 2_000
+
+/** What a gate is made of. */
+export interface GateParts {
+  readonly rails: readonly Rail[]
+  readonly ledger: Ledger
+  readonly offers: Offers
+  readonly clock?: Clock
+  readonly observe?: Observe
+  readonly offerValidMs?: number
+  readonly deferredMax?: number
+}
+
+type Outcome = Awaited<ReturnType<Pass['finish']>>
+
+/** A claim that this gate holds: what is worked on now. */
+interface Work {
+  readonly ask: Ask
+  readonly offer: Offer
+  readonly proof: unknown
+  readonly key: string
+  readonly payer: string
+  readonly rail: Rail
+}
+
+/**
+ * Makes the gate: check, claim, serve, settle, post. It knows no transport, protocol or rail by name.
+ *
+ * After a crash {@link Gate.recover} closes what the rails have evidence for; a claim without anything written ahead is
+ * free again when its lease runs out.
+ */
+export function createGate(parts: GateParts): Gate {
+  const { ledger, offers } = parts
+  const clock = parts.clock ?? systemClock
+  const rails = new Map(parts.rails.map((rail) => [rail.name, rail]))
+  assert(rails.size === parts.rails.length, 'each rail has a name of its own')
+  const validMs = parts.offerValidMs ?? OFFER_VALID_MS
+  /** Keys that this process works on: nobody else here may touch them. */
+  const working = new Set<string>()
+  const deferred = new Set<Promise<unknown>>()
+
+  const observe: Observe = (event) => {
+    try {
+      parts.observe?.(event)
+    } catch {
+      // A subscriber's fault must not reach a payment.
+    }
+  }
+
+  const fault = (where: string, error: unknown): void =>
+    observe({ type: 'fault', at: clock.now(), where, error })
+
+  /** When the offer was made, at the earliest; another chain's clock may run behind ours. */
+  const madeAt = (offer: Offer): number => offer.expiresAt - validMs - OFFER_GRID_MS - CLOCK_SKEW_MS
+
+  const logOf = (key: string): Log => ({
+    read: async () => (await ledger.find(key))?.steps ?? [],
+    write: (step) => ledger.step(key, step),
+  })
+
+  function quote(ask: Ask): readonly Offer[] {
+    const { rails: named, price } = ask.sale
+    const end = Math.ceil((clock.now() + validMs) / OFFER_GRID_MS) * OFFER_GRID_MS
+    return parts.rails
+      .filter((rail) => named?.includes(rail.name) ?? true)
+      .flatMap((rail) => rail.quote(price))
+      .map((terms) => offers.bind(terms, ask.resource, end))
+  }
+
+  function challenge(ask: Ask, why?: Problem): Refusal {
+    const { description, mimeType } = ask.sale
+    const offered = quote(ask)
+    if (offered.length === 0)
+      return refused(
+        ask,
+        problem(
+          'misconfigured',
+          'No payment rail can take this price. Tell the operator of this service.',
+        ),
+      )
+    const reason =
+      why ??
+      problem(
+        'payment-required',
+        'Pay one of the offers and send the request again with the proof.',
+      )
+    const said: Challenge = {
+      resource: ask.resource,
+      offers: offered,
+      problem: reason,
+      ...(description !== undefined && { description }),
+      ...(mimeType !== undefined && { mimeType }),
+    }
+    const { url } = ask.resource
+    observe(
+      why
+        ? {
+            type: 'refused',
+            at: clock.now(),
+            request: ask.request,
+            url,
+            code: why.code,
+            detail: why.detail,
+          }
+        : { type: 'challenged', at: clock.now(), request: ask.request, url, code: reason.code },
+    )
+    return { kind: 'refused', problem: reason, challenge: said }
+  }
+
+  /** Offers go out again exactly when a new payment may help and none has moved. */
+  function refuse(ask: Ask, why: Problem): Refusal {
+    return problems[why.code].status === 402 ? challenge(ask, why) : refused(ask, why)
+  }
+
+  function refused(ask: Ask, why: Problem): Refusal {
+    observe({
+      type: 'refused',
+      at: clock.now(),
+      request: ask.request,
+      url: ask.resource.url,
+      code: why.code,
+      detail: why.detail,
+    })
+    return { kind: 'refused', problem: why }
+  }
+
+  async function admit(ask: Ask): Promise<Pass | Refusal> {
+    try {
+      if (!ask.credential) return challenge(ask)
+      if ('code' in ask.credential) return refuse(ask, ask.credential)
+      return await check(ask, ask.credential)
+    } catch (error) {
+      return refuse(ask, trouble('admit', error))
+    }
+  }
+
+  /** A fault becomes a refusal that gives nothing away; a bug stays a bug. */
+  function trouble(where: string, error: unknown): Problem {
+    fault(where, error)
+    const code =
+      error instanceof PaymentError && error.code in problems ? (error.code as Code) : 'internal'
+    return problem(code, faults[code] ?? 'Nothing was served. Send the same payment again later.', {
+      retryAfterMs: RETRY_MS,
+    })
+  }
+
+  async function check(ask: Ask, credential: Credential): Promise<Pass | Refusal> {
+    const accepted = accept(ask, credential)
+    if ('code' in accepted) return refuse(ask, accepted)
+    const { proof } = credential
+    if (proof === undefined)
+      return refuse(
+        ask,
+        problem(
+          'credential-unsupported',
+          'This service takes a payment, and the credential has none.',
+        ),
+      )
+    let verdict: Verdict | undefined
+    for (const offer of accepted) {
+      const rail = railOf(offer)
+      verdict = await rail.verify(offer, proof, payableForMs(ask))
+      const { payer = '' } = verdict
+      if (verdict.ok) return await claim({ ask, offer, proof, rail, key: verdict.key, payer })
+      if (verdict.problem.code === 'payment-spent' && verdict.key !== undefined)
+        return await spent({ ask, offer, proof, rail, key: verdict.key, payer }, verdict.problem)
+    }
+    assert(verdict && !verdict.ok, 'an accepted credential has an offer')
+    return refuse(ask, verdict.problem)
+  }
+
+  /** The offers that the credential may be for: its own, checked, or those that quoting finds again. */
+  function accept(ask: Ask, { offer }: Credential): Problem | readonly [Offer, ...Offer[]] {
+    const taken = rails.has(offer.rail) && (ask.sale.rails?.includes(offer.rail) ?? true)
+    const unsupported = problem(
+      'credential-unsupported',
+      'This service does not take payments of this kind here. Pay one of the offers given.',
+    )
+    if (!taken) return unsupported
+    if (isBound(offer)) return offers.check(offer, ask.resource, clock.now()) ?? [offer]
+    const [first, ...others] = quote(ask).filter(
+      (o) => o.rail === offer.rail && o.network === offer.network,
+    )
+    return first ? [first, ...others] : unsupported
+  }
+
+  function payableForMs({ sale }: Ask): number {
+    return sale.settle === 'before-response' ? (sale.workMs ?? WORK_MS) : 0
+  }
+
+  function railOf(offer: Offer): Rail {
+    const rail = rails.get(offer.rail)
+    if (!rail) throw new PaymentError('misconfigured', `There is no rail "${offer.rail}".`)
+    return rail
+  }
+
+  /** The claim: one step, by the key of the spend itself. */
+  async function claim(
+    work: Work,
+    found?: Settlement & { state: 'settled' },
+  ): Promise<Pass | Refusal> {
+    const { ask, offer, key, payer, rail } = work
+    if (working.has(key)) return inFlight(work)
+    working.add(key)
+    let held = false
+    try {
+      const claimed = await ledger.transfer({
+        key,
+        purpose: purposeOf(ask.resource),
+        asset: offer.amount.asset.id,
+        amount: offer.amount.amount,
+        legs: [
+          {
+            debit: `${WORLD}${rail.name}/${offer.network}/${offer.payee}`,
+            credit: ask.sale.account,
+          },
+        ],
+        leaseUntilAt: clock.now() + (ask.sale.workMs ?? WORK_MS) + SETTLE_MS,
+        note: writeNote({ offer, payer, request: ask.request }),
+      })
+      if (claimed.outcome === 'replayed' || claimed.outcome === 'foreign')
+        return await again(work, claimed.held)
+      assert(claimed.outcome === 'made', 'the outside world is never short of money')
+      observe({
+        type: 'held',
+        at: clock.now(),
+        request: ask.request,
+        key,
+        payer,
+        amount: offer.amount,
+      })
+      held = true
+      if (found) return await paid(work, found)
+      if (ask.sale.settle === 'before-work') return await settleFirst(work)
+      return pass(work)
+    } catch (error) {
+      held = false
+      throw error
+    } finally {
+      if (!held) working.delete(key)
+    }
+  }
+
+  /** The chain says spent. Either by us, or somebody else submitted it first, which counts as paid. */
+  async function spent(work: Work, why: Problem): Promise<Pass | Refusal> {
+    const held = await ledger.find(work.key)
+    if (held && held.state !== 'voided') return await again(work, held)
+    const found = await work.rail.find(work.offer, work.key, noLog)
+    if (found?.state === 'settled' && found.settledAt >= madeAt(work.offer))
+      return await claim(work, found)
+    return found?.state === 'unknown' ? unknown(work) : refuse(work.ask, why)
+  }
+
+  /** The same spend once more. */
+  async function again(work: Work, held: Held): Promise<Pass | Refusal> {
+    const { ask, key } = work
+    if (held.purpose !== purposeOf(ask.resource))
+      return refuse(
+        ask,
+        problem(
+          'payment-spent',
+          'This payment was used for another request. It pays nothing here; pay one of the offers given.',
+        ),
+      )
+    if (held.state === 'posted') return await redeliver(work, held)
+    const last = held.steps.at(-1)
+    if (last === undefined || (last.type !== 'unknown' && held.leaseUntilAt > clock.now()))
+      return inFlight(work)
+    if (!(await closed(held))) return unknown(work)
+    const now = await ledger.find(key)
+    return now?.state === 'posted'
+      ? await redeliver(work, now)
+      : refuse(
+          ask,
+          problem(
+            'settlement-failed',
+            'The payment could not be collected and never will be. Make a new one.',
+          ),
+        )
+  }
+
+  function inFlight({ ask }: Work): Refusal {
+    return refused(
+      ask,
+      problem(
+        'payment-in-flight',
+        'The same payment is being worked on. Send it again in a moment; do not make a new one.',
+        { retryAfterMs: RETRY_MS },
+      ),
+    )
+  }
+
+  function unknown({ ask, key, offer }: Work): Refusal {
+    observe({ type: 'unknown', at: clock.now(), request: ask.request, key })
+    const statusUrl = ask.statusUrl?.(key)
+    const detail = `The payment was sent to ${offer.network} and its outcome is not known yet. Send the same payment again later; do not make a new one.`
+    return refused(
+      ask,
+      problem('payment-unknown', detail, {
+        retryAfterMs: RETRY_MS,
+        ...(statusUrl !== undefined && { statusUrl }),
+      }),
+    )
+  }
+
+  /** Paid, and perhaps never received: the same proof may fetch it again, one at a time, until a first byte has left. */
+  async function redeliver(work: Work, held: Held): Promise<Pass | Refusal> {
+    const receipt = receiptOf(held)
+    const { ask, key } = work
+    if (held.steps.some((step) => step.type === 'delivered'))
+      return refused(
+        ask,
+        problem(
+          'payment-delivered',
+          'What this payment bought has been delivered. Pay again to have it again.',
+          { receipt },
+        ),
+      )
+    const until = held.steps.findLast((step) => step.type === 'settled' || step.type === 'released')
+      ?.data['deliverBy']
+    if (typeof until === 'number' && until > clock.now()) return inFlight(work)
+    const turn = await ledger.transfer({
+      key: `${key}/delivery`,
+      purpose: held.purpose,
+      asset: held.asset,
+      amount: 0n,
+      legs: [],
+      leaseUntilAt: clock.now() + (ask.sale.workMs ?? WORK_MS) + DELIVER_MS,
+      note: {},
+    })
+    if (turn.outcome !== 'made') return inFlight(work)
+    return {
+      kind: 'pass',
+      key,
+      finish: async (success) => {
+        if (!success) await ledger.void(`${key}/delivery`, 'work-failed')
+        return { kind: 'serve', receipt }
+      },
+      delivered: () => delivered(key),
+    }
+  }
+
+  async function settleFirst(work: Work): Promise<Pass | Refusal> {
+    const outcome = await settle(work)
+    if (outcome.kind === 'refused') {
+      working.delete(work.key)
+      return outcome
+    }
+    return settledPass(work, outcome.receipt)
+  }
+
+  async function paid(
+    work: Work,
+    found: Settlement & { state: 'settled' },
+  ): Promise<Pass | Refusal> {
+    await post(work.key, work.offer, found)
+    return settledPass(work, toReceipt(work.offer, found))
+  }
+
+  /** The money has moved already: work that fails leaves the payment good for another try. */
+  function settledPass(work: Work, receipt: Receipt | undefined): Pass {
+    return passOf(work, async (success) => {
+      if (!success) await ledger.step(work.key, { type: 'released', data: { deliverBy: 0 } })
+      return { kind: 'serve', ...(receipt && { receipt }) }
+    })
+  }
+
+  function pass(work: Work): Pass {
+    const { ask, key } = work
+    return passOf(work, async (success) => {
+      if (!success) return await release(key, 'work-failed')
+      if (ask.sale.settle !== 'deferred' || deferred.size >= (parts.deferredMax ?? DEFERRED_MAX))
+        return await settle(work)
+      return await settleLater(work)
+    })
+  }
+
+  /** Serves as soon as the settlement is written ahead: from then on a crash cannot forget it. */
+  async function settleLater(work: Work): Promise<Outcome> {
+    const { offer, payer, key } = work
+    const log = logOf(key)
+    const written = Promise.withResolvers<Outcome>()
+    const promised = toReceipt(offer, { reference: '', payer, settledAt: clock.now() })
+    const later: Promise<Outcome> = settle(work, {
+      read: () => log.read(),
+      async write(step) {
+        await log.write(step)
+        written.resolve({ kind: 'serve', receipt: { ...promised, settled: false } })
+      },
+    }).finally(() => deferred.delete(later))
+    deferred.add(later)
+    later.catch((error: unknown) => fault('deferred', error))
+    return await Promise.race([written.promise, later])
+  }
+
+  function passOf(work: Work, end: (success: boolean) => Promise<Outcome>): Pass {
+    let finished = false
+    return {
+      kind: 'pass',
+      key: work.key,
+      async finish(success) {
+        assert(!finished, 'work ends once')
+        finished = true
+        try {
+          return await end(success)
+        } catch (error) {
+          return refuse(work.ask, trouble('finish', error))
+        } finally {
+          working.delete(work.key)
+        }
+      },
+      delivered: () => delivered(work.key),
+    }
+  }
+
+  function delivered(key: string): void {
+    observe({ type: 'delivered', at: clock.now(), key })
+    ledger
+      .step(key, { type: 'delivered', data: {} })
+      .catch((error: unknown) => fault('delivered', error))
+  }
+
+  async function release(key: string, reason: string): Promise<Outcome> {
+    await ledger.void(key, reason)
+    return { kind: 'serve' }
+  }
+
+  async function settle(work: Work, log: Log = logOf(work.key)): Promise<Outcome> {
+    const { ask, offer, key, rail } = work
+    const settlement = await rail.settle(offer, work.proof, key, log)
+    if (settlement.state === 'settled') {
+      await post(key, offer, settlement)
+      return { kind: 'serve', receipt: toReceipt(offer, settlement) }
+    }
+    if (settlement.state === 'failed') {
+      await abandon(key, settlement.problem.code)
+      return refuse(ask, settlement.problem)
+    }
+    await ledger.step(key, { type: 'unknown', data: { detail: settlement.detail } })
+    return unknown(work)
+  }
+
+  /** The commit that makes it a sale. What it settled with stands in the same commit. */
+  async function post(
+    key: string,
+    offer: Offer,
+    settlement: Settlement & { state: 'settled' },
+  ): Promise<void> {
+    const { reference, payer, settledAt } = settlement
+    const data: JsonObject = { reference, payer, settledAt, deliverBy: clock.now() + DELIVER_MS }
+    await ledger.post(key, undefined, { type: 'settled', data })
+    observe({ type: 'settled', at: clock.now(), key, reference, amount: offer.amount })
+  }
+
+  async function abandon(key: string, code: Code): Promise<void> {
+    await ledger.void(key, code)
+    observe({ type: 'voided', at: clock.now(), key, code })
+  }
+
+  /** Closes an open transfer if there is evidence, and tells whether there was. Doubt and faults leave it open. */
+  async function closed(held: Held): Promise<boolean> {
+    try {
+      const { offer } = readNote(held.note)
+      const found = await railOf(offer).find(offer, held.key, logOf(held.key))
+      if (found?.state === 'settled') await post(held.key, offer, found)
+      if (found?.state === 'failed') await abandon(held.key, found.problem.code)
+      return found?.state === 'settled' || found?.state === 'failed'
+    } catch (error) {
+      fault('close', error)
+      return false
+    }
+  }
+
+  async function recover(): Promise<void> {
+    for (const held of await ledger.pending()) {
+      const idle = held.leaseUntilAt <= clock.now() || held.steps.at(-1)?.type === 'unknown'
+      if (!idle || working.has(held.key) || !isSale(held)) continue
+      // Nothing was written ahead, so nothing was sent: the claim of a process that died in the middle of its work.
+      if (held.steps.length === 0) await ledger.void(held.key, 'lease-expired')
+      else await closed(held)
+    }
+  }
+
+  return {
+    admit,
+    challenge,
+    recover,
+    async status(key) {
+      const held = await ledger.find(key)
+      if (!held || !isSale(held)) return undefined
+      const last = held.steps.at(-1)?.type
+      return {
+        state:
+          held.state === 'posted'
+            ? 'settled'
+            : held.state === 'voided'
+              ? 'failed'
+              : last === undefined
+                ? 'working'
+                : 'unknown',
+      }
+    },
+    async close() {
+      await Promise.all(deferred)
+    },
+  }
+}
+
+/** What a payer is told of a fault. */
+const faults: Partial<Record<Code, string>> = {
+  'rail-unavailable':
+    'The network that this payment uses cannot be asked just now. Send the same payment again later; do not make a new one.',
+  'store-unavailable':
+    'The books cannot be written just now, so nothing is sold. Send the same payment again later; do not make a new one.',
+  misconfigured: 'The service is not set up to take this payment. Tell its operator.',
+  internal: 'Something went wrong here. Send the same payment again later; do not make a new one.',
+}
+
+/** A look without a claim: nothing was written ahead, and nothing will be. */
+const noLog: Log = {
+  read: () => Promise.resolve([]),
+  write: () => Promise.reject(new PaymentError('internal', 'A look writes nothing.')),
+}
+
+/** A turn at delivery is a claim too, of nothing. */
+function isSale({ legs }: Held): boolean {
+  return legs.length > 0
+}
+
+/** What a spend is for. Another request under the same key is foreign. */
+function purposeOf(r: Resource): string {
+  return JSON.stringify([r.realm, r.method, r.authority, r.path, r.query, r.digest ?? ''])
+}
+
+function toReceipt(
+  offer: Offer,
+  { reference, payer, settledAt }: Omit<Settlement & { state: 'settled' }, 'state'>,
+): Receipt {
+  const { rail, network, payee, amount } = offer
+  return { rail, network, payee, amount, reference, payer, settledAt, settled: true }
+}
+
+function receiptOf(held: Held): Receipt {
+  const { offer, payer } = readNote(held.note)
+  const { reference, settledAt } =
+    held.steps.findLast((step) => step.type === 'settled')?.data ?? {}
+  assert(
+    typeof reference === 'string' && typeof settledAt === 'number',
+    'a posted sale tells how it was settled',
+  )
+  return toReceipt(offer, { reference, payer, settledAt })
+}
