@@ -397,7 +397,7 @@ export function createGate(parts: GateParts): Gate {
     work: Work,
     found: Settlement & { state: 'settled' },
   ): Promise<Pass | Refusal> {
-    await post(work.key, work.offer, found)
+    await post(work.key, work.offer, found, clock.now() + DELIVER_MS)
     return settledPass(work, toReceipt(work.offer, found))
   }
 
@@ -473,7 +473,7 @@ export function createGate(parts: GateParts): Gate {
     const { ask, offer, key, rail } = work
     const settlement = await rail.settle(offer, work.proof, key, log)
     if (settlement.state === 'settled') {
-      await post(key, offer, settlement)
+      await post(key, offer, settlement, clock.now() + DELIVER_MS)
       return { kind: 'serve', receipt: toReceipt(offer, settlement) }
     }
     if (settlement.state === 'failed') {
@@ -484,14 +484,15 @@ export function createGate(parts: GateParts): Gate {
     return unknown(work)
   }
 
-  /** The commit that makes it a sale. What it settled with stands in the same commit. */
+  /** The commit that makes it a sale. Until `deliverBy` its maker delivers it; after that whoever brings the proof. */
   async function post(
     key: string,
     offer: Offer,
     settlement: Settlement & { state: 'settled' },
+    deliverBy: number,
   ): Promise<void> {
     const { reference, payer, settledAt } = settlement
-    const data: JsonObject = { reference, payer, settledAt, deliverBy: clock.now() + DELIVER_MS }
+    const data: JsonObject = { reference, payer, settledAt, deliverBy }
     await ledger.post(key, undefined, { type: 'settled', data })
     observe({ type: 'settled', at: clock.now(), key, reference, amount: offer.amount })
   }
@@ -506,7 +507,7 @@ export function createGate(parts: GateParts): Gate {
     try {
       const { offer } = readNote(held.note)
       const found = await railOf(offer).find(offer, held.key, logOf(held.key))
-      if (found?.state === 'settled') await post(held.key, offer, found)
+      if (found?.state === 'settled') await post(held.key, offer, found, 0)
       if (found?.state === 'failed') await abandon(held.key, found.problem.code)
       return found?.state === 'settled' || found?.state === 'failed'
     } catch (error) {
@@ -532,17 +533,7 @@ export function createGate(parts: GateParts): Gate {
     async status(key) {
       const held = await ledger.find(key)
       if (!held || !isSale(held)) return undefined
-      const last = held.steps.at(-1)?.type
-      return {
-        state:
-          held.state === 'posted'
-            ? 'settled'
-            : held.state === 'voided'
-              ? 'failed'
-              : last === undefined
-                ? 'working'
-                : 'unknown',
-      }
+      return { state: stateOf(held) }
     },
     async close() {
       await Promise.all(deferred)
@@ -564,6 +555,12 @@ const faults: Partial<Record<Code, string>> = {
 const noLog: Log = {
   read: () => Promise.resolve([]),
   write: () => Promise.reject(new PaymentError('internal', 'A look writes nothing.')),
+}
+
+function stateOf(held: Held): string {
+  if (held.state === 'posted') return 'settled'
+  if (held.state === 'voided') return 'failed'
+  return held.steps.length === 0 ? 'working' : 'unknown'
 }
 
 /** A turn at delivery is a claim too, of nothing. */

@@ -1,0 +1,449 @@
+// The gate over a rail whose money is a set of spent keys, and books in memory. Real rails run in test/interop.
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import type { Event } from '../core/event.ts'
+import { createMac } from '../core/mac.ts'
+import { readPrice } from '../core/money.ts'
+import { isBound } from '../core/credential.ts'
+import type { Credential } from '../core/credential.ts'
+import type { Offer } from '../core/offer.ts'
+import { createOffers } from '../core/offers.ts'
+import type { Ask, Ledger, Log, Pass, Rail, Refusal, Sale, Settlement } from '../core/ports.ts'
+import { PaymentError, problem } from '../core/problem.ts'
+import type { Resource } from '../core/resource.ts'
+import { memory } from '../ledger/memory.ts'
+import { OFFER_VALID_MS, SETTLE_MS, WORK_MS, createGate } from './gate.ts'
+
+const START = 1_800_000_000_000
+const coin = { id: 'test:coin', code: 'COIN', scale: 6, currency: 'USD' }
+
+interface Proof {
+  readonly nonce: string
+}
+
+/** A rail of which each verb can be told what to do. */
+function createRail(now: () => number) {
+  const moved = new Map<string, number>()
+  const calls = { verify: 0, settle: 0, find: 0 }
+  const told: {
+    settle?: (key: string, log: Log) => Promise<Settlement>
+    verify?: () => never
+    find?: () => never
+  } = {}
+  const settled = (key: string): Settlement => ({
+    state: 'settled',
+    reference: `tx-${key}`,
+    payer: 'buyer',
+    settledAt: moved.get(key) ?? now(),
+  })
+  const rail: Rail<unknown, Proof> = {
+    name: 'test',
+    forms: {},
+    open: async () => {},
+    close: async () => {},
+    quote: (price) =>
+      price.currency !== 'USD'
+        ? []
+        : [
+            {
+              rail: 'test',
+              network: 'net',
+              intent: 'charge',
+              payee: 'seller',
+              timeoutMs: 60_000,
+              details: {},
+              amount: { asset: coin, amount: price.amount },
+            },
+          ],
+    identify: (_offer, { nonce }) => ({ key: nonce, payer: 'buyer' }),
+    async verify(_offer, { nonce }) {
+      calls.verify++
+      told.verify?.()
+      if (moved.has(nonce))
+        return { ok: false, key: nonce, payer: 'buyer', problem: problem('payment-spent', 'spent') }
+      if (nonce === 'bad') return { ok: false, problem: problem('proof-invalid', 'bad') }
+      return { ok: true, key: nonce, payer: 'buyer' }
+    },
+    async settle(_offer, _proof, key, log) {
+      calls.settle++
+      if (told.settle) return await told.settle(key, log)
+      await log.write({ type: 'prepared', data: { raw: key } })
+      moved.set(key, now())
+      return settled(key)
+    },
+    async find(_offer, key) {
+      calls.find++
+      told.find?.()
+      return moved.has(key) ? settled(key) : undefined
+    },
+  }
+  return { rail, moved, calls, told }
+}
+
+function world(options: { ledger?: (ledger: Ledger) => Ledger; deferredMax?: number } = {}) {
+  let time = START
+  const clock = { now: () => time, sleep: async () => {} }
+  const events: Event[] = []
+  const books = memory({ clock })
+  const ledger = options.ledger?.(books) ?? books
+  const { rail, ...rest } = createRail(clock.now)
+  const offers = createOffers(createMac(['uW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA'], 'offers'))
+  const make = () =>
+    createGate({
+      rails: [rail],
+      ledger,
+      offers,
+      clock,
+      observe: (event) => events.push(event),
+      ...(options.deferredMax !== undefined && { deferredMax: options.deferredMax }),
+    })
+  const gate = make()
+  const sale: Sale = {
+    price: readPrice('0.000005 USD'),
+    settle: 'before-response',
+    account: 'sales/GET /a',
+  }
+  const ask = (
+    credential?: Ask['credential'],
+    change: { resource?: Partial<Resource>; sale?: Partial<Sale> } = {},
+  ): Ask => {
+    const resource = {
+      realm: 'shop',
+      method: 'GET',
+      authority: 'api.test',
+      path: '/a',
+      query: '',
+      url: 'http://api.test/a',
+      ...change.resource,
+    }
+    return {
+      resource,
+      sale: { ...sale, ...change.sale },
+      request: 'r1',
+      statusUrl: (key) => `http://api.test/status/${key}`,
+      ...(credential && { credential }),
+    }
+  }
+  const offerFor = (a: Ask): Offer =>
+    gate.challenge(a).challenge?.offers[0] ?? assert.fail('no offer')
+  const pay = (nonce: string, a: Ask = ask()): Credential<Proof> => ({
+    offer: offerFor(a),
+    proof: { nonce },
+  })
+  return {
+    gate,
+    make,
+    ask,
+    pay,
+    events,
+    books,
+    ledger,
+    pass: (ms: number) => (time += ms),
+    ...rest,
+  }
+}
+
+function admitted(result: Pass | Refusal): Pass {
+  assert.equal(
+    result.kind,
+    'pass',
+    result.kind === 'refused' ? `${result.problem.code}: ${result.problem.detail}` : '',
+  )
+  return result as Pass
+}
+
+function code(result: Pass | Refusal | { kind: 'serve' }): string {
+  return result.kind === 'refused' ? result.problem.code : result.kind
+}
+
+const earned = async ({ books }: { books: Ledger }): Promise<bigint> =>
+  (await books.balances()).find(({ account }) => account === 'sales/GET /a')?.posted ?? 0n
+
+describe('without a payment', () => {
+  test('offers are made, bound to the request and a moment', async () => {
+    const { gate, ask } = world()
+    const refusal = await gate.admit(ask())
+    assert.equal(code(refusal), 'payment-required')
+    assert.ok(refusal.kind === 'refused' && refusal.challenge)
+    const [offer] = refusal.challenge.offers
+    assert.ok(offer && isBound(offer))
+    assert.equal(offer.amount.amount, 5n)
+    assert.ok(offer.expiresAt >= START + OFFER_VALID_MS)
+  })
+
+  test('a price that no rail takes is no bill but a fault of the set-up', async () => {
+    const { gate, ask } = world()
+    const refusal = await gate.admit(ask(undefined, { sale: { price: readPrice('1 EUR') } }))
+    assert.equal(code(refusal), 'misconfigured')
+    assert.ok(refusal.kind === 'refused' && !refusal.challenge)
+  })
+})
+
+describe('a payment', () => {
+  test('is held, settled when the work is done, posted, and buys one delivery', async () => {
+    const w = world()
+    const pass = admitted(await w.gate.admit(w.ask(w.pay('n1'))))
+    assert.equal(await earned(w), 0n)
+    const outcome = await pass.finish(true)
+    assert.ok(outcome.kind === 'serve')
+    assert.deepEqual([outcome.receipt?.reference, outcome.receipt?.settled], ['tx-n1', true])
+    assert.equal(await earned(w), 5n)
+    pass.delivered()
+    const replay = await w.gate.admit(w.ask(w.pay('n1')))
+    assert.equal(code(replay), 'payment-delivered')
+    assert.equal(replay.kind === 'refused' && replay.problem.receipt?.reference, 'tx-n1')
+    assert.equal(w.calls.settle, 1)
+  })
+
+  test('used 20 times at once is worked on once and charged once', async () => {
+    const w = world()
+    const credential = w.pay('n1')
+    const results = await Promise.all(
+      Array.from({ length: 20 }, () => w.gate.admit(w.ask(credential))),
+    )
+    const passes = results.filter(({ kind }) => kind === 'pass')
+    assert.equal(passes.length, 1)
+    assert.equal(results.filter((result) => code(result) === 'payment-in-flight').length, 19)
+    await admitted(passes[0] as Pass).finish(true)
+    assert.deepEqual([w.calls.settle, await earned(w)], [1, 5n])
+  })
+
+  test('is not charged when the work fails, and is good for another try', async () => {
+    const w = world()
+    const credential = w.pay('n1')
+    const outcome = await admitted(await w.gate.admit(w.ask(credential))).finish(false)
+    assert.deepEqual(outcome, { kind: 'serve' })
+    assert.deepEqual([w.calls.settle, await earned(w)], [0, 0n])
+    await admitted(await w.gate.admit(w.ask(credential))).finish(true)
+    assert.deepEqual([w.calls.settle, await earned(w)], [1, 5n])
+  })
+
+  for (const [name, resource] of Object.entries({
+    path: { path: '/b' },
+    query: { query: 'n=9' },
+    method: { method: 'DELETE' },
+    digest: { digest: 'sha-256=:x:' },
+  }))
+    test(`made for another ${name} is refused with fresh offers, and still pays for its own`, async () => {
+      const w = world()
+      const credential = w.pay('n1')
+      const refusal = await w.gate.admit(w.ask(credential, { resource }))
+      assert.equal(code(refusal), 'offer-foreign')
+      assert.ok(refusal.kind === 'refused' && refusal.challenge)
+      assert.equal(w.calls.verify, 0)
+      admitted(await w.gate.admit(w.ask(credential)))
+    })
+
+  test('for an expired offer is refused with fresh ones', async () => {
+    const w = world()
+    const credential = w.pay('n1')
+    w.pass(OFFER_VALID_MS - 1)
+    await admitted(await w.gate.admit(w.ask(credential))).finish(false)
+    w.pass(10_000)
+    assert.equal(code(await w.gate.admit(w.ask(credential))), 'offer-expired')
+  })
+
+  test('from a protocol that cannot echo an offer is found by quoting, and pays one request only', async () => {
+    const w = world()
+    const unbound: Credential<Proof> = {
+      offer: { rail: 'test', network: 'net' },
+      proof: { nonce: 'n1' },
+    }
+    const pass = admitted(await w.gate.admit(w.ask(unbound)))
+    assert.equal(
+      code(await w.gate.admit(w.ask(unbound, { resource: { path: '/b' } }))),
+      'payment-in-flight',
+    )
+    await pass.finish(true)
+    pass.delivered()
+    assert.equal(
+      code(await w.gate.admit(w.ask(unbound, { resource: { path: '/b' } }))),
+      'payment-spent',
+    )
+    assert.equal(code(await w.gate.admit(w.ask(unbound))), 'payment-delivered')
+    const foreign: Credential<Proof> = {
+      offer: { rail: 'test', network: 'elsewhere' },
+      proof: { nonce: 'n2' },
+    }
+    assert.equal(code(await w.gate.admit(w.ask(foreign))), 'credential-unsupported')
+  })
+
+  test('that does not hold is refused, and claims nothing', async () => {
+    const w = world()
+    assert.equal(code(await w.gate.admit(w.ask(w.pay('bad')))), 'proof-invalid')
+    assert.deepEqual(await w.books.pending(), [])
+  })
+
+  test('that somebody else submitted first counts as paid, unless it is older than the offer', async () => {
+    const w = world()
+    const credential = w.pay('n1')
+    w.moved.set('n1', START + 1)
+    const pass = admitted(await w.gate.admit(w.ask(credential)))
+    const outcome = await pass.finish(true)
+    assert.equal(outcome.kind === 'serve' && outcome.receipt?.reference, 'tx-n1')
+    assert.deepEqual([w.calls.settle, await earned(w)], [0, 5n])
+    w.moved.set('n2', START - 3_600_000)
+    assert.equal(code(await w.gate.admit(w.ask(w.pay('n2')))), 'payment-spent')
+  })
+})
+
+describe('settlement', () => {
+  test('that fails charges nothing, and fresh offers go out', async () => {
+    const w = world()
+    w.told.settle = async () => ({
+      state: 'failed',
+      problem: problem('funds-insufficient', 'gone'),
+    })
+    const outcome = await admitted(await w.gate.admit(w.ask(w.pay('n1')))).finish(true)
+    assert.equal(code(outcome), 'funds-insufficient')
+    assert.ok(outcome.kind === 'refused' && outcome.challenge)
+    assert.equal(await earned(w), 0n)
+  })
+
+  test('of which the outcome is unknown is never a new bill; the same proof is served once it is known', async () => {
+    const w = world()
+    w.told.settle = async (_key, log) => {
+      await log.write({ type: 'prepared', data: {} })
+      return { state: 'unknown', detail: 'time-out' }
+    }
+    const credential = w.pay('n1')
+    const first = await admitted(await w.gate.admit(w.ask(credential))).finish(true)
+    assert.equal(code(first), 'payment-unknown')
+    assert.ok(
+      first.kind === 'refused' &&
+        !first.challenge &&
+        first.problem.statusUrl === 'http://api.test/status/n1',
+    )
+    assert.deepEqual(await w.gate.status('n1'), { state: 'unknown' })
+    assert.equal(code(await w.gate.admit(w.ask(credential))), 'payment-unknown')
+    w.told.find = () => {
+      throw new PaymentError('rail-unavailable', 'down')
+    }
+    assert.equal(code(await w.gate.admit(w.ask(credential))), 'payment-unknown')
+    delete w.told.find
+    w.moved.set('n1', START)
+    // The chain now says spent, and the books say that it was for this very request.
+    const again = await Promise.all([1, 2, 3].map(() => w.gate.admit(w.ask(credential))))
+    assert.deepEqual(again.map(code).toSorted(), ['pass', 'payment-in-flight', 'payment-in-flight'])
+    const pass = admitted(again.find(({ kind }) => kind === 'pass') ?? assert.fail())
+    const outcome = await pass.finish(true)
+    assert.equal(outcome.kind === 'serve' && outcome.receipt?.reference, 'tx-n1')
+    assert.deepEqual(await w.gate.status('n1'), { state: 'settled' })
+    pass.delivered()
+    assert.equal(code(await w.gate.admit(w.ask(credential))), 'payment-delivered')
+    assert.deepEqual([w.calls.settle, await earned(w)], [1, 5n])
+  })
+
+  test('before the work comes before the work; failed work leaves the payment good for another try', async () => {
+    const w = world()
+    const first = { sale: { settle: 'before-work' } } as const
+    const credential = w.pay('n1')
+    const pass = admitted(await w.gate.admit(w.ask(credential, first)))
+    assert.deepEqual([w.calls.settle, await earned(w)], [1, 5n])
+    assert.equal(code(await pass.finish(false)), 'serve')
+    const again = admitted(await w.gate.admit(w.ask(credential, first)))
+    assert.equal(code(await again.finish(true)), 'serve')
+    again.delivered()
+    assert.equal(code(await w.gate.admit(w.ask(credential, first))), 'payment-delivered')
+    assert.deepEqual([w.calls.settle, await earned(w)], [1, 5n])
+  })
+
+  test('before the work that fails lets no work begin', async () => {
+    const w = world()
+    w.told.settle = async () => ({ state: 'failed', problem: problem('settlement-failed', 'no') })
+    const refusal = await w.gate.admit(w.ask(w.pay('n1'), { sale: { settle: 'before-work' } }))
+    assert.equal(code(refusal), 'settlement-failed')
+  })
+
+  test('deferred serves once it is written ahead, and not beyond its bound', async () => {
+    const w = world({ deferredMax: 1 })
+    const mined = Promise.withResolvers<void>()
+    w.told.settle = async (key, log) => {
+      await log.write({ type: 'prepared', data: {} })
+      await mined.promise
+      w.moved.set(key, START)
+      return { state: 'settled', reference: `tx-${key}`, payer: 'buyer', settledAt: START }
+    }
+    const later = { sale: { settle: 'deferred' } } as const
+    const first = await admitted(await w.gate.admit(w.ask(w.pay('n1'), later))).finish(true)
+    assert.ok(first.kind === 'serve' && first.receipt?.settled === false)
+    assert.equal((await w.books.find('n1'))?.steps[0]?.type, 'prepared')
+    const second = admitted(await w.gate.admit(w.ask(w.pay('n2'), later))).finish(true)
+    let done = false
+    void second.then(() => (done = true))
+    await new Promise(setImmediate)
+    assert.equal(done, false)
+    mined.resolve()
+    const outcome = await second
+    assert.ok(outcome.kind === 'serve' && outcome.receipt?.settled === true)
+    await w.gate.close()
+    assert.equal(await earned(w), 10n)
+  })
+})
+
+describe('after a crash', () => {
+  test('a claim without anything written ahead is free again when its lease has run out', async () => {
+    const w = world()
+    const credential = w.pay('n1')
+    await w.gate.admit(w.ask(credential))
+    const next = w.make()
+    assert.equal(code(await next.admit(w.ask(credential))), 'payment-in-flight')
+    await next.recover()
+    assert.equal((await w.books.find('n1'))?.state, 'pending')
+    w.pass(WORK_MS + SETTLE_MS)
+    await next.recover()
+    assert.equal((await w.books.find('n1'))?.state, 'voided')
+    await admitted(await next.admit(w.ask(credential))).finish(true)
+    assert.deepEqual([w.calls.settle, await earned(w)], [1, 5n])
+  })
+
+  test('what was written ahead and has happened is posted, and fetched with the same proof', async () => {
+    const w = world()
+    w.told.settle = async (key, log) => {
+      await log.write({ type: 'prepared', data: {} })
+      w.moved.set(key, START)
+      return await new Promise<never>(() => {})
+    }
+    const credential = w.pay('n1')
+    void admitted(await w.gate.admit(w.ask(credential))).finish(true)
+    await new Promise(setImmediate)
+    const next = w.make()
+    w.pass(WORK_MS + SETTLE_MS)
+    await next.recover()
+    assert.equal(await earned(w), 5n)
+    const pass = admitted(await next.admit(w.ask(w.pay('n1'))))
+    assert.equal(code(await pass.finish(true)), 'serve')
+    assert.deepEqual([w.calls.settle, await earned(w)], [1, 5n])
+  })
+})
+
+describe('when the world fails', () => {
+  test('a rail that cannot be asked serves nothing and bills nothing', async () => {
+    const w = world()
+    const credential = w.pay('n1')
+    w.told.verify = () => {
+      throw new PaymentError('rail-unavailable', 'http://secret-node/key refused')
+    }
+    const refusal = await w.gate.admit(w.ask(credential))
+    assert.equal(code(refusal), 'rail-unavailable')
+    assert.ok(
+      refusal.kind === 'refused' && !refusal.challenge && !/secret/.test(JSON.stringify(refusal)),
+    )
+    delete w.told.verify
+    admitted(await w.gate.admit(w.ask(credential)))
+  })
+
+  for (const verb of ['transfer', 'post'] as const)
+    test(`books that cannot ${verb} serve nothing`, async () => {
+      const down = async (): Promise<never> => {
+        throw new PaymentError('store-unavailable', 'disk full: /secret')
+      }
+      const w = world({ ledger: (ledger) => ({ ...ledger, [verb]: down }) })
+      const entry = await w.gate.admit(w.ask(w.pay('n1')))
+      const result = entry.kind === 'pass' ? await entry.finish(true) : entry
+      assert.equal(code(result), 'store-unavailable')
+      assert.ok(
+        result.kind === 'refused' && !result.challenge && !/secret/.test(JSON.stringify(result)),
+      )
+    })
+})
