@@ -54,6 +54,8 @@ export interface Protocol {
 /** One rail said in one protocol. Pure. `W` is the shape that the protocol gives to a rail's words. */
 export interface Form<D = unknown, P = unknown, W = unknown> {
   readonly rail: string
+  /** CAIP-2 networks that it knows; all may be meant if absent. A protocol whose payment names little else needs them. */
+  readonly networks?: readonly string[]
   writeDetails(terms: Terms<D>): W
   /** The terms, or a sentence why this rail cannot take them for its own. */
   readDetails(said: W): Terms<D> | string
@@ -134,6 +136,8 @@ export interface Wallet<D = unknown, P = unknown> {
   pay(offer: Offer<D>, validForMs: number, signal?: AbortSignal): Promise<P>
   /** When a proof stops being payable: only then can a missing payment be called dead. */
   expiresAt(proof: P): number
+  /** Who pays with this proof, as an honest receipt names the payer. */
+  payer?(proof: P): string
   /** Looks whether the proof was used: `paid`, `dead` (it never can be any more), or `open`. */
   outcome?(offer: Offer<D>, proof: P): Promise<'paid' | 'dead' | 'open'>
 }

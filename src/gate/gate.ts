@@ -25,7 +25,7 @@ import type { Code, Problem } from '../core/problem.ts'
 import { PaymentError, problem, problems } from '../core/problem.ts'
 import type { Receipt } from '../core/receipt.ts'
 import type { Resource } from '../core/resource.ts'
-import { readNote, writeNote } from './note.ts'
+import { isSale, readNote, writeNote } from './note.ts'
 
 /** How long an offer stands: time enough for a person to say yes. */
 export const OFFER_VALID_MS = 300_000
@@ -366,9 +366,9 @@ export function createGate(parts: GateParts): Gate {
     const turn = await ledger.transfer({
       key: `${key}/delivery`,
       purpose: held.purpose,
-      asset: held.asset,
+      asset: 'delivery',
       amount: 0n,
-      legs: [],
+      legs: [{ debit: `${WORLD}owed`, credit: `${WORLD}delivered` }],
       leaseUntilAt: clock.now() + (ask.sale.workMs ?? WORK_MS) + DELIVER_MS,
       note: {},
     })
@@ -561,11 +561,6 @@ function stateOf(held: Held): string {
   if (held.state === 'posted') return 'settled'
   if (held.state === 'voided') return 'failed'
   return held.steps.length === 0 ? 'working' : 'unknown'
-}
-
-/** A turn at delivery is a claim too, of nothing. */
-function isSale({ legs }: Held): boolean {
-  return legs.length > 0
 }
 
 /** What a spend is for. Another request under the same key is foreign. */

@@ -2,6 +2,7 @@ import { assert } from '../core/assert.ts'
 import type { Json, JsonObject } from '../core/json.ts'
 import { isObject } from '../core/json.ts'
 import type { Offer } from '../core/offer.ts'
+import type { Held } from '../core/ports.ts'
 import type { Resource } from '../core/resource.ts'
 
 /** What the books keep of a sale: enough to settle it after a crash, and to tell a person what it was. */
@@ -11,11 +12,19 @@ export interface Note {
   readonly request: string
 }
 
+const SALE = 'sale'
+
+/** Whether the books hold a sale here: a turn at delivery is a claim too, and so is what a payer reserves. */
+export function isSale({ note }: Held): boolean {
+  return note['kind'] === SALE
+}
+
 /** The note as plain JSON. */
 export function writeNote({ offer, payer, request }: Note): JsonObject {
   const { amount, resource, details, echo: _, ...rest } = offer
   const money = { ...amount.asset, amount: amount.amount.toString() }
   return {
+    kind: SALE,
     offer: { ...rest, amount: money, details: details as Json, resource: { ...resource } },
     payer,
     request,

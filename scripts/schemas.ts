@@ -1,0 +1,100 @@
+import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import process from 'node:process'
+import { toJsonSchema } from '@valibot/to-json-schema'
+import type { GenericSchema } from 'valibot'
+import { BASE64_PATTERN, HEADER_CHARS_MAX, headers, messages } from '../src/protocols/x402/wire.ts'
+import { PayloadSchema } from '../src/rails/evm/proof.ts'
+
+// Writes the JSON Schemas in `schemas/` from the definitions that the code reads with. With `--check` it writes nothing
+// and fails when they are not what it would write.
+
+const DRAFT = 'https://json-schema.org/draft/2020-12/schema'
+
+/** Every published schema as text, by its path under `schemas/`. */
+export function writeSchemas(): ReadonlyMap<string, string> {
+  return new Map([
+    ...Object.entries(messages).map(([name, schema]) => message(`x402/${name}`, schema)),
+    ...Object.entries(headers).map(([field, carried]) => header(field, carried)),
+    message('x402/evm/exact-payload', PayloadSchema),
+  ])
+}
+
+function message(name: string, schema: GenericSchema): readonly [string, string] {
+  const made = toJsonSchema(schema, { target: 'draft-2020-12', typeMode: 'input' })
+  return file(name, { $schema: DRAFT, $id: idOf(name), title: titleOf(name), ...made })
+}
+
+/** A header's value: the pattern of the text, and the schema of what it holds. */
+function header(field: string, carried: string): readonly [string, string] {
+  const name = `x402/headers/${field.toLowerCase()}`
+  return file(name, {
+    $schema: DRAFT,
+    $id: idOf(name),
+    title: field,
+    type: 'string',
+    pattern: BASE64_PATTERN,
+    minLength: 4,
+    maxLength: HEADER_CHARS_MAX,
+    contentEncoding: 'base64',
+    contentMediaType: 'application/json',
+    contentSchema: { $ref: idOf(`x402/${carried}`) },
+  })
+}
+
+function file(name: string, schema: object): readonly [string, string] {
+  return [`${name}.json`, `${JSON.stringify(schema, undefined, 2)}\n`]
+}
+
+function idOf(name: string): string {
+  return `urn:tolsey:schema:${name.replaceAll('/', ':')}`
+}
+
+function titleOf(name: string): string {
+  return name.replaceAll('/', ' ')
+}
+
+/** What differs between the folder and what would be written, a sentence each. */
+export async function differences(folder: string): Promise<readonly string[]> {
+  const wanted = writeSchemas()
+  const present = await list(folder)
+  const stale = present
+    .filter((path) => !wanted.has(path))
+    .map((path) => `${path} is made by nothing.`)
+  const wrong = await Promise.all(
+    [...wanted].map(async ([path, text]) => {
+      const found = await readFile(join(folder, path), 'utf8').catch(() => undefined)
+      return found !== undefined && same(found, text) ? [] : [`${path} is not up to date.`]
+    }),
+  )
+  return [...stale, ...wrong.flat()]
+}
+
+/** Compares what is said: the formatter may lay it out as it likes. */
+function same(found: string, wanted: string): boolean {
+  return JSON.stringify(JSON.parse(found)) === JSON.stringify(JSON.parse(wanted))
+}
+
+async function list(folder: string): Promise<readonly string[]> {
+  const entries = await readdir(folder, { recursive: true }).catch(() => [])
+  return entries.map((path) => path.replaceAll('\\', '/')).filter((path) => path.endsWith('.json'))
+}
+
+async function write(folder: string): Promise<void> {
+  const wanted = writeSchemas()
+  for (const path of await list(folder)) if (!wanted.has(path)) await rm(join(folder, path))
+  for (const [path, text] of wanted) {
+    await mkdir(dirname(join(folder, path)), { recursive: true })
+    await writeFile(join(folder, path), text)
+  }
+}
+
+if (import.meta.main) {
+  const folder = join(import.meta.dirname, '..', 'schemas')
+  if (process.argv.includes('--check')) {
+    const found = await differences(folder)
+    for (const sentence of found) console.error(sentence)
+    if (found.length > 0) console.error('Run: node scripts/schemas.ts && oxfmt schemas')
+    process.exitCode = found.length > 0 ? 1 : 0
+  } else await write(folder)
+}

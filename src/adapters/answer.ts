@@ -1,0 +1,151 @@
+import { problems, writeProblem } from '../core/problem.ts'
+import type { Challenge } from '../core/challenge.ts'
+import type { Fields, Protocol } from '../core/ports.ts'
+import type { Problem } from '../core/problem.ts'
+import type { Receipt } from '../core/receipt.ts'
+
+/** A field as it is written. */
+export type Pair = readonly [name: string, value: string]
+
+/** A finished answer of ours. */
+export interface Answer {
+  readonly status: number
+  /** Names and values in turn, as `writeHead` of node:http takes them. */
+  readonly head: readonly string[]
+  /** Undefined for `HEAD` and 204. */
+  readonly body: Uint8Array | undefined
+}
+
+/** Who may read the answers from a page of another origin. */
+export type Cors = false | { readonly origins: '*' | readonly string[] }
+
+/** Writes what the door says: one place for problem bodies, caching and CORS. */
+export interface Writer {
+  refusal(
+    problem: Problem,
+    request: string,
+    more?: { readonly challenge?: Challenge | undefined; readonly by?: Protocol | undefined },
+  ): Answer
+  preflight(fields: Fields): Answer
+  json(status: number, value: unknown): Answer
+  /** The answer with the fields that only a page of that origin needs, where origins are listed. */
+  forOrigin(answer: Answer, origin: string | null | undefined): Answer
+  /** What a paid answer's head needs, given what the work has put there. */
+  paid(
+    said: Fields,
+    origin: string | null | undefined,
+    charged: boolean,
+    receipt: readonly Pair[],
+  ): readonly Pair[]
+}
+
+/** How long a browser may remember a preflight. */
+export const PREFLIGHT_MAX_AGE_S = 600
+/** Longest list of names that a preflight may ask for. */
+export const PREFLIGHT_CHARS_MAX = 1_024
+
+const VERBS = 'GET, HEAD, POST, PUT, PATCH, DELETE'
+
+/** Makes the writer for these protocols. */
+export function createWriter(protocols: readonly Protocol[], cors: Cors): Writer {
+  const brought = unique(protocols.flatMap((protocol) => protocol.fields.request))
+  const told = unique([...protocols.flatMap((p) => p.fields.response), 'Retry-After'])
+  const listed = cors !== false && cors.origins !== '*'
+  const vary = [...brought, ...(listed ? ['Origin'] : [])]
+  const open = cors !== false && cors.origins === '*' ? ['Access-Control-Allow-Origin', '*'] : []
+  const expose = cors === false ? [] : ['Access-Control-Expose-Headers', told.join(', ')]
+  const common = [
+    'Cache-Control',
+    'no-store',
+    ...(vary.length > 0 ? ['Vary', vary.join(', ')] : []),
+    ...open,
+    ...expose,
+  ]
+
+  const allowed = (origin: string | null | undefined): origin is string =>
+    listed && typeof origin === 'string' && cors.origins.includes(origin)
+
+  function withBody(status: number, type: string, value: unknown, head: readonly string[]): Answer {
+    const body = Buffer.from(JSON.stringify(value))
+    const own = ['Content-Type', type, 'Content-Length', String(body.length)]
+    return { status, head: [...own, ...head, ...common], body }
+  }
+
+  return {
+    refusal(problem, request, { challenge, by } = {}) {
+      const messages = challenge ? protocols.map((p) => p.writeChallenge(challenge)) : []
+      if (problem.receipt && by) messages.push(by.writeReceipt(problem.receipt))
+      const fields = messages.flatMap((message) => message.fields.flat())
+      const { retryAfterMs } = problem
+      if (retryAfterMs !== undefined)
+        fields.push('Retry-After', String(Math.max(1, Math.ceil(retryAfterMs / 1_000))))
+      const bodies = messages.map((message) => message.body)
+      const body = Object.assign({}, ...bodies, writeProblem(problem, request)) as object
+      return withBody(problems[problem.code].status, 'application/problem+json', body, fields)
+    },
+
+    preflight(fields) {
+      if (cors === false)
+        return { status: 204, head: ['Allow', `${VERBS}, OPTIONS`], body: undefined }
+      const asked = fields.get('access-control-request-headers') ?? ''
+      const plain = asked.length <= PREFLIGHT_CHARS_MAX && /^[\w!#$%&'*+.^`|~, -]*$/.test(asked)
+      const names = unique([...brought, ...(plain ? asked.split(',').map((n) => n.trim()) : [])])
+      const head = ['Access-Control-Allow-Methods', VERBS]
+      if (names.length > 0) head.push('Access-Control-Allow-Headers', names.join(', '))
+      head.push('Access-Control-Max-Age', String(PREFLIGHT_MAX_AGE_S), ...common)
+      return { status: 204, head, body: undefined }
+    },
+
+    json: (status, value) => withBody(status, 'application/json', value, []),
+
+    forOrigin: (answer, origin) =>
+      allowed(origin)
+        ? { ...answer, head: [...answer.head, 'Access-Control-Allow-Origin', origin] }
+        : answer,
+
+    paid(said, origin, charged, receipt) {
+      const pairs: Pair[] = charged ? [...receipt, ['Cache-Control', 'private, no-store']] : []
+      if (vary.length > 0) pairs.push(['Vary', joined(said.get('vary'), vary)])
+      if (cors === false) return pairs
+      pairs.push([
+        'Access-Control-Expose-Headers',
+        joined(said.get('access-control-expose-headers'), told),
+      ])
+      if (said.get('access-control-allow-origin')) return pairs
+      if (cors.origins === '*') pairs.push(['Access-Control-Allow-Origin', '*'])
+      else if (allowed(origin)) pairs.push(['Access-Control-Allow-Origin', origin])
+      return pairs
+    },
+  }
+}
+
+/** The answer to a `HEAD`: the same head, and no body. */
+export function withoutBody({ status, head }: Answer): Answer {
+  const kept = head.filter((_, i) => head[i - (i % 2)] !== 'Content-Length')
+  return { status, head: kept, body: undefined }
+}
+
+/** The fields of a receipt. */
+export function receiptFields(protocol: Protocol, receipt: Receipt | undefined): readonly Pair[] {
+  return receipt ? protocol.writeReceipt(receipt).fields : []
+}
+
+/** A web `Response`. */
+export function toResponse({ status, head, body }: Answer): Response {
+  const headers = new Headers()
+  for (let i = 0; i < head.length; i += 2) headers.append(head[i] ?? '', head[i + 1] ?? '')
+  return new Response(body && new Uint8Array(body), { status, headers })
+}
+
+function joined(there: string | null | undefined, names: readonly string[]): string {
+  if (there === '*') return '*'
+  return unique([...(there ?? '').split(',').map((name) => name.trim()), ...names]).join(', ')
+}
+
+/** Field names without repetition and empties; case does not matter in them. */
+function unique(names: readonly string[]): string[] {
+  const seen = new Map<string, string>()
+  for (const name of names)
+    if (name !== '' && !seen.has(name.toLowerCase())) seen.set(name.toLowerCase(), name)
+  return [...seen.values()]
+}

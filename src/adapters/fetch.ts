@@ -1,0 +1,101 @@
+import { toResponse } from './answer.ts'
+import { createDoor } from './http.ts'
+import type { Admitted, Door, Incoming, Seller } from './http.ts'
+import type { Routes } from './routes.ts'
+
+/** A handler of web requests, with whatever else its platform passes on. */
+export type Handler<R extends Request, A extends readonly unknown[]> = (
+  request: R,
+  ...rest: A
+) => Response | Promise<Response>
+
+/**
+ * Puts a toll on a fetch handler, as Deno, Bun, Workers and others serve them.
+ * @throws {RangeError} with a sentence, when the routes or the origin cannot be meant.
+ */
+export function toll<R extends Request, A extends readonly unknown[]>(
+  seller: Seller,
+  routes: Routes,
+  handler: Handler<R, A>,
+): (request: R, ...rest: A) => Promise<Response> {
+  const door = createDoor(seller, routes)
+  return (request, ...rest) => pass(door, request, async () => await handler(request, ...rest))
+}
+
+/** Takes a request through the door, and its handler if it is let in. What the handler throws is thrown on. */
+export async function pass(
+  door: Door,
+  request: Request,
+  work: () => Promise<Response>,
+): Promise<Response> {
+  const entered = await door.enter(incomingOf(request))
+  if (entered.kind === 'free') return await work()
+  if (entered.kind === 'answer') return toResponse(entered.answer)
+  return await run(entered, request, work)
+}
+
+async function run(
+  admitted: Admitted,
+  request: Request,
+  work: () => Promise<Response>,
+): Promise<Response> {
+  const leave = (): void => void admitted.abort()
+  const { signal } = request
+  if (signal.aborted) leave()
+  signal.addEventListener('abort', leave)
+  try {
+    const late = admitted.expired.then(toResponse)
+    const response = await Promise.race([work(), late])
+    return await finish(admitted, response, signal)
+  } catch (error) {
+    await admitted.abort()
+    throw error
+  } finally {
+    signal.removeEventListener('abort', leave)
+  }
+}
+
+/** The streams of the two responses are one: nothing is read here. */
+async function finish(
+  admitted: Admitted,
+  response: Response,
+  signal: AbortSignal,
+): Promise<Response> {
+  const outcome = await admitted.finish(response.status)
+  if (outcome.kind === 'answer') {
+    await response.body?.cancel()
+    return toResponse(outcome.answer)
+  }
+  const { status, statusText, body } = response
+  const headers = new Headers(response.headers)
+  for (const [name, value] of outcome.fields(response.headers)) headers.set(name, value)
+  if (!signal.aborted) admitted.delivered()
+  return new Response(body, { status, statusText, headers })
+}
+
+/** A web request as the door wants to see it. */
+function incomingOf(request: Request): Incoming {
+  const { method, headers: fields } = request
+  const [, scheme = '', authority = '', target = '/'] =
+    /^([a-z][a-z0-9+.-]*):\/\/([^/?#]*)([^#]*)/.exec(request.url) ?? []
+  const said = { method, scheme, authority, target: target || '/', fields }
+  if (method === 'GET' || method === 'HEAD' || !request.body) return said
+  return { ...said, body: (bytesMax) => readBody(request, bytesMax) }
+}
+
+/** Reads a copy, so that the handler finds its own request as it came, whatever class it is of. */
+async function readBody(request: Request, bytesMax: number): Promise<Uint8Array | 'too-large'> {
+  if (request.bodyUsed)
+    throw new Error(
+      'The body was read before the toll. Put the toll before body parsers, or sell the route with body: "free".',
+    )
+  const chunks: Uint8Array[] = []
+  let length = 0
+  // Leaving the loop early cancels the copy.
+  for await (const chunk of request.clone().body ?? []) {
+    length += chunk.length
+    if (length > bytesMax) return 'too-large'
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
+}

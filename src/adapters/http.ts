@@ -1,0 +1,450 @@
+import { hash, randomBytes } from 'node:crypto'
+import { systemChance } from '../core/chance.ts'
+import { systemClock } from '../core/clock.ts'
+import type { Credential } from '../core/credential.ts'
+import type { Observe } from '../core/event.ts'
+import { readPrice } from '../core/money.ts'
+import type { Price } from '../core/money.ts'
+import type { Ask, Chance, Clock, Fields, Gate, Pass, Protocol, Refusal } from '../core/ports.ts'
+import type { Code, Problem } from '../core/problem.ts'
+import { PaymentError, problem, problems } from '../core/problem.ts'
+import type { Receipt } from '../core/receipt.ts'
+import type { Resource } from '../core/resource.ts'
+import { createWriter, receiptFields, withoutBody } from './answer.ts'
+import type { Answer, Cors, Pair } from './answer.ts'
+import { createLocator } from './origin.ts'
+import type { Place } from './origin.ts'
+import { isProblem, readRoutes } from './routes.ts'
+import type { Route, Routes } from './routes.ts'
+
+/** Largest body that a route binds, in bytes. */
+export const BODY_MAX_BYTES = 1_048_576
+/** How long a finished 402 is given out again. */
+export const RECENT_MS = 1_000
+/** Most finished 402 answers that are kept. */
+export const RECENT_MAX = 1_024
+/** Longest method, address and target of which a 402 is kept, in characters. */
+export const RECENT_KEY_CHARS_MAX = 1_024
+/** How long work may take before it is given up and the payment released. */
+export const WORK_TIMEOUT_MS = 60_000
+/** Where the outcome of a payment can be asked; its key in base64url follows. */
+export const STATUS_PATH = '/.well-known/tolsey/payments/'
+/** Longest key in a status address, in characters of base64url. */
+export const STATUS_KEY_CHARS_MAX = 1_024
+
+/** What the adapters need of a seller. */
+export interface Seller {
+  readonly gate: Gate
+  /** Asked in this order; the first that finds a credential has it. */
+  readonly protocols: readonly Protocol[]
+  /** The seller's protection space; offers are bound to it. */
+  readonly realm: string
+  /**
+   * The public origin, for instance `https://api.example.com`, or several. A paid request for another host is refused.
+   * Without one the `Host` field is believed, which is for development only: whoever sends it chooses what he pays for.
+   */
+  readonly origin?: string | readonly string[]
+  /** Which pages of other origins may pay and read; all of them if absent. */
+  readonly cors?: Cors
+  readonly clock?: Clock
+  readonly chance?: Chance
+  readonly observe?: Observe
+  readonly statusPath?: string
+  readonly workTimeoutMs?: number
+}
+
+/** A request, as every server can tell it. */
+export interface Incoming {
+  readonly method: string
+  /** Path and query as they were sent. */
+  readonly target: string
+  readonly scheme: string
+  /** What the request names as its host. */
+  readonly authority: string | undefined
+  readonly fields: Fields
+  /** Reads the body and leaves it for the handler; absent when there is none. `gone` when the payer has left. */
+  readonly body?: (bytesMax: number) => Promise<Uint8Array | 'too-large' | 'gone'>
+}
+
+/** What becomes of a request: not sold, answered here, or let in. */
+export type Entered = { readonly kind: 'free' } | Answered | Admitted
+
+/** The answer is ours; the handler does not run. */
+export interface Answered {
+  readonly kind: 'answer'
+  readonly answer: Answer
+}
+
+/** The work's own answer may go out, with more fields on its head. */
+export interface Go {
+  readonly kind: 'go'
+  /** The fields to be set, given those that the work has set. */
+  fields(said: Fields): readonly Pair[]
+}
+
+/** A paid request that is let in. Ends by `finish`, by `abort`, or by its deadline; what comes first holds. */
+export interface Admitted {
+  readonly kind: 'pass'
+  /** Resolves only when the work has taken too long: with what to say instead. The payment has then been released. */
+  readonly expired: Promise<Answer>
+  /** The work has decided on this status. Settles, and tells what may go out. Never rejects. */
+  finish(status: number): Promise<Go | Answered>
+  /** The first byte has left. */
+  delivered(): void
+  /** The work failed, or nobody is there any more. Nothing is charged. Never rejects. */
+  abort(): Promise<void>
+}
+
+/** The one door that all adapters use. */
+export interface Door {
+  /** Synchronous unless there is something to wait for: a credential, a body, a price. Never throws or rejects. */
+  enter(incoming: Incoming): Entered | Promise<Entered>
+  /** What a handler's exception becomes where the adapter has to answer it. */
+  fault(where: string, error: unknown): Answer
+}
+
+/** The field by which the self-probe of this very process is known. */
+export const PROBE_FIELD = 'tolsey-probe'
+
+/** Nobody outside this process can ask as a probe or answer one. */
+export const probe: { readonly question: string; readonly answer: string } = {
+  question: randomBytes(32).toString('base64url'),
+  answer: randomBytes(32).toString('base64url'),
+}
+
+/** A finished 402 and the address that it was made for. */
+interface Recent {
+  readonly entered: Answered
+  readonly url: string
+}
+
+/** One request on its way through the door. */
+interface Visit {
+  readonly incoming: Incoming
+  readonly route: Route
+  readonly resource: Resource
+  readonly request: string
+  readonly price: Price
+  readonly body?: Uint8Array
+}
+
+/**
+ * Makes the door.
+ *
+ * Equal requests without a payment get equal answers for {@link RECENT_MS}, the `request` member included: it names the
+ * challenge, of which nothing but an event is kept.
+ * @throws {RangeError} with a sentence, when the routes or the origin cannot be meant.
+ */
+export function createDoor(seller: Seller, routes: Routes): Door {
+  const { gate, protocols, realm, observe } = seller
+  const clock = seller.clock ?? systemClock
+  const chance = seller.chance ?? systemChance
+  const workMs = seller.workTimeoutMs ?? WORK_TIMEOUT_MS
+  const statusPath = seller.statusPath ?? STATUS_PATH
+  const table = readRoutes(routes)
+  const locate = createLocator(seller.origin)
+  const cors = seller.cors ?? { origins: '*' }
+  const listed = cors !== false && cors.origins !== '*'
+  const write = createWriter(protocols, cors)
+  const brought = protocols.flatMap((p) => p.fields.request.map((name) => name.toLowerCase()))
+  const recent = createRecent(clock)
+
+  const newId = (): string => Buffer.from(chance(9)).toString('base64url')
+
+  const pays = ({ fields }: Incoming): boolean => brought.some((name) => fields.get(name) != null)
+
+  /** Ends the visit with our answer, in the shape that the method allows. */
+  function answered(incoming: Incoming, answer: Answer): Answered {
+    return { kind: 'answer', answer: forOrigin(incoming, shaped(incoming, answer)) }
+  }
+
+  const forOrigin = ({ fields }: Incoming, answer: Answer): Answer =>
+    listed ? write.forOrigin(answer, fields.get('origin')) : answer
+
+  const refuse = (incoming: Incoming, why: Problem, request = newId()): Answered =>
+    answered(incoming, write.refusal(why, request))
+
+  /** A fault of the world or a bug: told to the operator in full, to the payer by its code. */
+  function trouble(where: string, error: unknown, request: string): Problem {
+    observe?.({ type: 'fault', at: clock.now(), request, where, error })
+    const known = error instanceof PaymentError && error.code in problems
+    return problem(
+      known ? (error.code as Code) : 'internal',
+      'Something went wrong here. A payment that was sent may be sent again; do not make a new one.',
+    )
+  }
+
+  function fault(where: string, error: unknown): Answer {
+    const request = newId()
+    return write.refusal(trouble(where, error, request), request)
+  }
+
+  function enter(incoming: Incoming): Entered | Promise<Entered> {
+    try {
+      if (incoming.fields.get(PROBE_FIELD) === probe.question) return probed(incoming)
+      return (!pays(incoming) && remembered(incoming)) || route(incoming)
+    } catch (error) {
+      return answered(incoming, fault('door', error))
+    }
+  }
+
+  function remembered(incoming: Incoming): Answered | undefined {
+    const known = incoming.body ? undefined : recent.get(incoming)
+    if (!known) return undefined
+    observe?.({ type: 'challenged', at: clock.now(), url: known.url, code: 'payment-required' })
+    return listed
+      ? { kind: 'answer', answer: forOrigin(incoming, known.entered.answer) }
+      : known.entered
+  }
+
+  function probed(incoming: Incoming): Entered {
+    const found = table.find(incoming.method, pathOf(incoming.target))
+    if (found === 'free') return free
+    if (isProblem(found)) return refuse(incoming, found)
+    const head = [PROBE_FIELD, probe.answer, 'Cache-Control', 'no-store']
+    return answered(incoming, { status: 402, head, body: undefined })
+  }
+
+  function route(incoming: Incoming): Entered | Promise<Entered> {
+    const path = pathOf(incoming.target)
+    if (path.startsWith(statusPath) && incoming.method === 'GET')
+      return caught(incoming, tell(incoming, path.slice(statusPath.length)))
+    const found = table.find(incoming.method, path)
+    if (found === 'free') return free
+    if (isProblem(found)) return refuse(incoming, found)
+    if (incoming.method === 'OPTIONS') return answered(incoming, write.preflight(incoming.fields))
+    const place = locate(incoming)
+    if (!place) return refuse(incoming, hostUnknown)
+    const { body } = incoming
+    if (found.body === 'bind' && body)
+      return caught(
+        incoming,
+        readBody(incoming, body).then((b) =>
+          typeof b === 'string' ? refuse(incoming, unread[b]) : quote(incoming, found, place, b),
+        ),
+      )
+    return quote(incoming, found, place)
+  }
+
+  /** What is known of a payment. */
+  async function tell(incoming: Incoming, said: string): Promise<Answered> {
+    const plain = said.length <= STATUS_KEY_CHARS_MAX && /^[\w-]+$/.test(said)
+    const known = plain && (await gate.status(Buffer.from(said, 'base64url').toString()))
+    if (!known) return refuse(incoming, paymentUnheard)
+    return answered(incoming, write.json(200, known))
+  }
+
+  function quote(
+    incoming: Incoming,
+    route: Route,
+    place: Place,
+    body?: Uint8Array,
+  ): Entered | Promise<Entered> {
+    const { price } = route
+    const resource = resourceOf(incoming, place, body)
+    const visit = { incoming, route, resource, request: newId(), ...(body && { body }) }
+    if (typeof price !== 'function') return ask({ ...visit, price })
+    const { method, url, path, query } = resource
+    const params = table.params(route, path)
+    const { fields } = incoming
+    const asked = { method, url, path, query, params, fields, ...(body && { body }) }
+    return caught(
+      incoming,
+      Promise.resolve()
+        .then(() => price(asked))
+        .then((text) => ask({ ...visit, price: readPrice(text) })),
+    )
+  }
+
+  function resourceOf({ method, target }: Incoming, place: Place, body?: Uint8Array): Resource {
+    const path = pathOf(target)
+    return {
+      realm,
+      // What HEAD tells is what GET will cost.
+      method: method === 'HEAD' ? 'GET' : method,
+      authority: place.authority,
+      path,
+      query: target.slice(path.length + 1),
+      url: `${place.scheme}://${place.authority}${target}`,
+      ...(body && body.length > 0 && { digest: digestOf(body) }),
+    }
+  }
+
+  function ask(visit: Visit): Entered | Promise<Entered> {
+    const { incoming, route, resource, request, price } = visit
+    const statusUrl = (key: string): string =>
+      new URL(statusPath + Buffer.from(key).toString('base64url'), resource.url).href
+    const asked = { resource, request, statusUrl, sale: { ...route.sale, price, workMs } }
+    // A payment that comes with HEAD would buy a body that HEAD cannot have.
+    if (incoming.method === 'HEAD' || !pays(incoming)) return challenge(visit, asked)
+    for (const protocol of protocols) {
+      const credential = protocol.readCredential(incoming.fields, resource)
+      if (credential) return caught(incoming, admit(visit, { ...asked, credential }, protocol))
+    }
+    return challenge(visit, asked)
+  }
+
+  function challenge({ incoming, route }: Visit, asked: Ask): Entered {
+    const { problem, challenge } = gate.challenge(asked)
+    const answer = shaped(incoming, write.refusal(problem, asked.request, { challenge }))
+    if (typeof route.price !== 'function' && !incoming.body && challenge && !pays(incoming))
+      recent.set(incoming, { entered: { kind: 'answer', answer }, url: asked.resource.url })
+    return answered(incoming, answer)
+  }
+
+  async function admit(
+    visit: Visit,
+    asked: Ask & { readonly credential: Credential | Problem },
+    by: Protocol,
+  ): Promise<Entered> {
+    const pass = await gate.admit(asked)
+    return pass.kind === 'refused' ? refused(visit, pass, by) : admitted(visit, pass, by)
+  }
+
+  function refused(
+    { incoming, request }: Visit,
+    { problem, challenge }: Refusal,
+    by: Protocol,
+  ): Answered {
+    return answered(incoming, write.refusal(problem, request, { challenge, by }))
+  }
+
+  function admitted(visit: Visit, pass: Pass, by: Protocol): Admitted {
+    const { incoming, route, request } = visit
+    const late = new AbortController()
+    let ended = false
+    /** True for the first who ends the work. */
+    const end = (): boolean => {
+      if (ended) return false
+      ended = true
+      late.abort()
+      return true
+    }
+    async function release(): Promise<void> {
+      try {
+        await pass.finish(false)
+      } catch (error) {
+        trouble('release', error, request)
+      }
+    }
+    const expired = Promise.withResolvers<Answer>()
+    async function watch(): Promise<void> {
+      await clock.sleep(workMs, late.signal)
+      if (!end()) return
+      await release()
+      expired.resolve(answered(incoming, write.refusal(tooLate, request)).answer)
+    }
+    watch().catch((error: unknown) => trouble('deadline', error, request))
+    return {
+      kind: 'pass',
+      expired: expired.promise,
+      async finish(status) {
+        if (!end()) return answered(incoming, write.refusal(tooLate, request))
+        const charged = route.success(status)
+        try {
+          const outcome = await pass.finish(charged)
+          return outcome.kind === 'refused'
+            ? refused(visit, outcome, by)
+            : go(incoming, charged, by, outcome.receipt)
+        } catch (error) {
+          return refuse(incoming, trouble('finish', error, request), request)
+        }
+      },
+      delivered: () => pass.delivered(),
+      async abort() {
+        if (end()) await release()
+      },
+    }
+  }
+
+  function go(
+    { fields }: Incoming,
+    charged: boolean,
+    by: Protocol,
+    receipt: Receipt | undefined,
+  ): Go {
+    const told = charged ? receiptFields(by, receipt) : []
+    return {
+      kind: 'go',
+      fields: (said) => write.paid(said, fields.get('origin'), charged, told),
+    }
+  }
+
+  /** Whatever goes wrong on the way is answered, and nothing is served. */
+  async function caught(incoming: Incoming, way: Promise<Entered>): Promise<Entered> {
+    try {
+      return await way
+    } catch (error) {
+      return answered(incoming, fault('door', error))
+    }
+  }
+
+  return { enter, fault }
+}
+
+const free: Entered = { kind: 'free' }
+
+const hostUnknown = problem(
+  'host-unknown',
+  'Nothing is sold under this host name. Use the public address of the service.',
+)
+const paymentUnheard = problem('route-undeclared', 'No payment is known by this address.')
+const tooLate = problem(
+  'internal',
+  'The work was not done in time, so the payment was not used for it. Send the same payment again; do not make a new one.',
+)
+const unread = {
+  'too-large': problem(
+    'body-too-large',
+    `The body of a paid request may have at most ${BODY_MAX_BYTES} bytes here. Nothing was taken.`,
+  ),
+  gone: problem('internal', 'The request ended before its body did.'),
+} as const satisfies Record<string, Problem>
+
+async function readBody(
+  { fields }: Incoming,
+  body: NonNullable<Incoming['body']>,
+): Promise<Uint8Array | keyof typeof unread> {
+  const declared = Number(fields.get('content-length') ?? 0)
+  return declared > BODY_MAX_BYTES ? 'too-large' : await body(BODY_MAX_BYTES)
+}
+
+/** RFC 9530, 2. */
+function digestOf(body: Uint8Array): string {
+  return `sha-256=:${hash('sha256', body, 'base64')}:`
+}
+
+/** What `HEAD` gets is what `GET` would, without the body. */
+function shaped({ method }: Incoming, answer: Answer): Answer {
+  return method === 'HEAD' ? withoutBody(answer) : answer
+}
+
+function pathOf(target: string): string {
+  const end = target.indexOf('?')
+  return end < 0 ? target : target.slice(0, end)
+}
+
+/** The finished 402 answers of this moment. All are forgotten together, by time or number. */
+function createRecent(clock: Clock): {
+  get(incoming: Incoming): Recent | undefined
+  set(incoming: Incoming, recent: Recent): void
+} {
+  const known = new Map<string, Recent>()
+  let forgetAt = 0
+  const keyOf = ({ method, scheme, authority, target }: Incoming): string =>
+    `${method} ${scheme} ${authority ?? ''} ${target}`
+  return {
+    get(incoming) {
+      if (clock.now() < forgetAt) return known.get(keyOf(incoming))
+      if (known.size > 0) known.clear()
+      return undefined
+    },
+    set(incoming, recent) {
+      const key = keyOf(incoming)
+      if (key.length > RECENT_KEY_CHARS_MAX) return
+      if (known.size >= RECENT_MAX) known.clear()
+      if (known.size === 0) forgetAt = clock.now() + RECENT_MS
+      known.set(key, recent)
+    },
+  }
+}

@@ -1,0 +1,327 @@
+import { createWriteStream } from 'node:fs'
+import { rename, rm } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { networkName } from '../config/parts.ts'
+import type { Event } from '../core/event.ts'
+import { readPrice, writeMoney } from '../core/money.ts'
+import type { Offer } from '../core/offer.ts'
+import { PaymentError } from '../core/problem.ts'
+import type { Payment } from '../payer/payment.ts'
+import { paymentOf } from '../payer/payment.ts'
+import type { Question } from '../payer/payer.ts'
+import { exits, Failure, misuse } from './command.ts'
+import type { Call, Command } from './command.ts'
+import { openPayer } from './purse.ts'
+import { readRequest, requestHelp, requestOptions, unreachable } from './request.ts'
+import type { Typed } from './request.ts'
+import { clean, count } from './text.ts'
+
+/** Largest answer that `--json` puts into its line. */
+export const JSON_BODY_BYTES_MAX: number = 64 * 1024 * 1024
+
+/** `tolsey pay`. */
+export const pay: Command = {
+  wordsMax: 1,
+  options: {
+    ...requestOptions,
+    max: { type: 'string' },
+    'budget-total': { type: 'string' },
+    rail: { type: 'string' },
+    network: { type: 'string', multiple: true },
+    yes: { type: 'boolean', short: 'y' },
+    json: { type: 'boolean' },
+    include: { type: 'boolean', short: 'i' },
+    output: { type: 'string', short: 'o' },
+    silent: { type: 'boolean', short: 's' },
+  },
+  help: [
+    'Usage: tolsey pay URL [options]',
+    '',
+    'Makes a request; if the answer is a 402, chooses the cheapest offer within your limits, asks you, signs once and',
+    'makes the request again with the payment. The body goes to stdout as it comes, everything else to stderr.',
+    '',
+    'If the answer gets lost, run the same command again: it sends the payment that is already signed, not a second one.',
+    'A running sandbox on this machine is paid with its own throw-away money; otherwise the key comes from',
+    'TOLSEY_PRIVATE_KEY, TOLSEY_KEYSTORE or "tolsey wallet new".',
+    '',
+    'Options:',
+    ...requestHelp,
+    "      --max PRICE        The most to pay for this request, for instance '0.05 USD' (TOLSEY_MAX, or 1 USD).",
+    '                         Without a terminal it also is the consent to pay up to that much.',
+    '  -y, --yes              Pay without asking, within the limits.',
+    "      --budget-total PRICE   The most that may ever be spent, for instance '20 USD' (TOLSEY_MAX_TOTAL).",
+    '      --network NAME     Pay on this network only (base, eip155:8453); may be given again.',
+    '      --rail NAME        Pay over this rail only (evm).',
+    '  -i, --include          Put status and headers before the body.',
+    '  -o, --output FILE      Write the body to a file.',
+    '  -s, --silent           Say nothing but errors.',
+    '      --json             One line of JSON: status, headers, body or bodyBase64, and payment with amount, units,',
+    '                         asset, network, payee, reference (the transaction) and verified.',
+    '',
+    'Examples:',
+    '  tolsey pay http://127.0.0.1:8402/weather',
+    "  tolsey pay https://api.example.com/report -d @query.json --max '0.05 USD' -o report.pdf",
+    '  tolsey pay https://api.example.com/price --yes --json | jq .payment',
+    '',
+    'Exit codes:',
+    '  0  The answer is there, paid or free.',
+    '  1  There is no answer, or it is an error and nothing was paid.',
+    '  2  The command was not understood.',
+    '  3  Nothing was paid: declined, over a limit, or no acceptable offer.',
+    '  4  A payment was sent, and the answer is an error or got lost.',
+  ].join('\n'),
+  async run(call) {
+    const { arguments: args, settings } = call
+    const typed = await readRequest(call)
+    const policy = policyOf(call)
+    const progress = createProgress(call, typed)
+    const payer = await openPayer({
+      url: typed.url,
+      settings,
+      cwd: call.cwd,
+      terminal: call.terminal,
+      policy,
+      ...(args.text('rail') !== undefined && { rail: args.text('rail') ?? '' }),
+      confirm: (offer, question) => consent(offer, question, call),
+      observe: progress.observe,
+    })
+    try {
+      progress.start()
+      const response = await payer.fetch(typed.url, initOf(typed, call.signal)).catch((error) => {
+        throw progress.explain(error, payer.hint)
+      })
+      const payment = paymentOf(response)
+      progress.end(payment)
+      await deliver(response, payment, call)
+      return exitOf(response, payment, call)
+    } finally {
+      await payer.close()
+    }
+  },
+}
+
+function policyOf({ arguments: args, settings }: Call): {
+  readonly budget: Call['settings']['budget']
+  readonly networks: readonly string[]
+} {
+  const max = args.text('max')
+  const total = args.text('budget-total')
+  const { budget } = settings
+  return {
+    budget: {
+      ...budget,
+      ...(max !== undefined && { request: priceOf(max, '--max') }),
+      ...(total !== undefined && { total: priceOf(total, '--budget-total') }),
+    },
+    networks: args.texts('network'),
+  }
+}
+
+function priceOf(text: string, option: string): ReturnType<typeof readPrice> {
+  try {
+    return readPrice(text)
+  } catch {
+    throw misuse(`${option} is an amount with a currency, for instance ${option} '0.05 USD'.`)
+  }
+}
+
+function initOf({ method, headers, body }: Typed, signal: AbortSignal): RequestInit {
+  return { method, headers, signal, ...(body && { body }) }
+}
+
+/** Shows the offer and asks. Without anybody to ask, only what was typed can be the consent. */
+async function consent(offer: Offer, question: Question, call: Call): Promise<boolean> {
+  const { arguments: args, terminal } = call
+  const price = clean(writeMoney(offer.amount))
+  if (!args.flag('silent')) for (const line of offerLines(offer, question)) terminal.note(line)
+  if (args.flag('yes') || (!terminal.interactive && args.text('max') !== undefined)) return true
+  if (terminal.interactive) return terminal.confirm(`Pay ${terminal.tint('bold', price)}?`)
+  throw new Failure(
+    `This costs ${price} and nobody is here to be asked. Add --yes, or --max '${question.cost}' to allow up to that much.`,
+    exits.refused,
+  )
+}
+
+function* offerLines(offer: Offer, { method, url }: Question): Generator<string> {
+  const name = networkName(offer.network)
+  const network = name ? `${name} (${clean(offer.network)})` : clean(offer.network)
+  yield `${method} ${clean(url)} costs ${clean(writeMoney(offer.amount))}`
+  yield `  on ${network}, to ${clean(offer.payee)}.`
+}
+
+interface Progress {
+  readonly observe: (event: Event) => void
+  start(): void
+  end(payment: Payment | undefined): void
+  explain(error: unknown, hint: string | undefined): Error
+}
+
+/** Tells the steps as they happen, and remembers whether something was signed. */
+function createProgress({ arguments: args, terminal, signal, settings }: Call, { url }: Typed): Progress {
+  const silent = args.flag('silent')
+  let signed = false
+  const say = (text: string): void => {
+    if (!silent) terminal.progress(text)
+  }
+  const note = (text: string): void => {
+    if (!silent) terminal.note(text)
+  }
+  return {
+    observe(event) {
+      if (event.type === 'reserved') {
+        signed = true
+        say('Signing and paying …')
+      }
+      if (event.type === 'voided') signed = false
+      if (event.type === 'fault' && settings.debug) note(`${event.where}: ${String(event.error)}`)
+    },
+    start: () => say(`Asking ${url.host} …`),
+    end(payment) {
+      if (payment) for (const line of paymentLines(payment)) note(line)
+    },
+    explain(error, hint) {
+      if (error instanceof Failure) return error
+      if (error instanceof PaymentError)
+        return error.code === 'offers-unacceptable' && hint !== undefined
+          ? new Failure(`${error.message} ${hint}`, exits.refused, { cause: error })
+          : error
+      if (signed) return interrupted(signal.aborted, error)
+      return unreachable(error, url)
+    },
+  }
+}
+
+function interrupted(wanted: boolean, cause: unknown): Failure {
+  return new Failure(
+    `${wanted ? 'Stopped' : 'The connection broke'} after the payment was signed, so it may have been taken. ` +
+      'Run the same command again: the same payment is sent, not a second one.',
+    exits.unserved,
+    { cause },
+  )
+}
+
+function* paymentLines({ state, offer, receipt, verified, why, problem }: Payment): Generator<string> {
+  const price = clean(writeMoney(offer.amount))
+  if (state === 'held') {
+    yield `The seller did not serve. The payment of ${price} is signed and may still be taken until it expires.`
+    if (problem) yield `  The seller says: ${clean(problem.detail)}`
+    return
+  }
+  yield `Paid ${price} to ${clean(offer.payee)} on ${networkName(offer.network) ?? clean(offer.network)}.`
+  if (receipt?.reference) yield `  Transaction ${clean(receipt.reference)}`
+  yield verified ? '  The receipt was checked on the chain.' : `  Not checked: ${clean(why ?? '')}`
+}
+
+async function deliver(
+  response: Response,
+  payment: Payment | undefined,
+  call: Call,
+): Promise<void> {
+  const { arguments: args, terminal, cwd } = call
+  const output = args.text('output')
+  if (args.flag('json')) return terminal.out(JSON.stringify(await lineOf(response, payment)))
+  if (args.flag('include')) terminal.stdout.write(headOf(response))
+  if (output !== undefined && output !== '-') return save(response, resolve(cwd, output), call)
+  if (!response.body) return
+  await pipeline(Readable.fromWeb(response.body), terminal.stdout, { end: false }).catch((error) => {
+    throw cut(payment, error)
+  })
+}
+
+/** Under another name until it is whole, so that half a body is never taken for what was bought. */
+async function save(response: Response, file: string, { terminal }: Call): Promise<void> {
+  const part = `${file}.part`
+  try {
+    await pipeline(response.body ? Readable.fromWeb(response.body) : [], createWriteStream(part))
+    await rename(part, file)
+  } catch (error) {
+    await rm(part, { force: true })
+    throw isWriteFault(error)
+      ? new Failure(`The file ${file} cannot be written.`, exits.error, { cause: error })
+      : cut(paymentOf(response), error)
+  }
+  terminal.note(`Saved to ${file}.`)
+}
+
+function isWriteFault(error: unknown): boolean {
+  return error instanceof Error && 'syscall' in error && error.syscall !== 'read'
+}
+
+function cut(payment: Payment | undefined, cause: unknown): Failure {
+  return new Failure(
+    payment
+      ? 'The answer broke off in the middle. Run the same command again if the seller keeps what was paid for; otherwise ask the seller, with the transaction above.'
+      : 'The answer broke off in the middle.',
+    payment ? exits.unserved : exits.error,
+    { cause },
+  )
+}
+
+function headOf({ status, statusText, headers }: Response): string {
+  const lines = [...headers].map(([name, value]) => `${name}: ${value}`)
+  return [`HTTP ${status}${statusText && ` ${statusText}`}`, ...lines, '', ''].join('\r\n')
+}
+
+async function lineOf(response: Response, payment: Payment | undefined): Promise<object> {
+  const { status, headers } = response
+  const bytes = await readBytes(response).catch((error) => {
+    throw cut(payment, error)
+  })
+  return {
+    status,
+    headers: Object.fromEntries(headers),
+    ...bodyOf(bytes),
+    ...(payment && { payment: describe(payment) }),
+  }
+}
+
+async function readBytes(response: Response): Promise<Buffer> {
+  const chunks: Uint8Array[] = []
+  let size = 0
+  for await (const chunk of response.body ?? []) {
+    chunks.push(chunk)
+    size += chunk.byteLength
+    if (size > JSON_BODY_BYTES_MAX)
+      throw new RangeError(`The answer is larger than ${count(JSON_BODY_BYTES_MAX, 'byte')}.`)
+  }
+  return Buffer.concat(chunks)
+}
+
+function bodyOf(bytes: Buffer): { readonly body: string } | { readonly bodyBase64: string } {
+  try {
+    return { body: new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes) }
+  } catch {
+    return { bodyBase64: bytes.toString('base64') }
+  }
+}
+
+function describe({ offer, receipt, state, verified, why, protocol, problem }: Payment): object {
+  return {
+    protocol,
+    rail: offer.rail,
+    state,
+    amount: writeMoney(offer.amount),
+    units: offer.amount.amount.toString(),
+    asset: offer.amount.asset.id,
+    network: offer.network,
+    payee: offer.payee,
+    reference: receipt?.reference ?? '',
+    verified,
+    ...(why !== undefined && { why }),
+    ...(problem && { problem: { code: problem.code, detail: problem.detail } }),
+  }
+}
+
+/** A 402 that was handed through made no offer that anybody could read. */
+function exitOf(response: Response, payment: Payment | undefined, { terminal }: Call): number {
+  if (response.ok) return exits.ok
+  if (payment) return exits.unserved
+  terminal.note(
+    response.status === 402
+      ? 'The answer is a 402 without an offer that can be paid; "tolsey inspect" explains it. Nothing was paid.'
+      : `The answer has the status ${response.status}. Nothing was paid.`,
+  )
+  return response.status === 402 ? exits.refused : exits.error
+}

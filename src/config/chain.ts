@@ -1,0 +1,120 @@
+import { isObject } from '../core/json.ts'
+import type { JsonObject } from '../core/json.ts'
+import type { Asset, Money } from '../core/money.ts'
+import type { Held } from '../core/ports.ts'
+import { PaymentError } from '../core/problem.ts'
+import { uint } from '../rails/evm/abi.ts'
+import type { Hex } from '../rails/evm/hex.ts'
+import { isAddress, lower } from '../rails/evm/hex.ts'
+import { assetOf, resolveNetwork } from '../rails/evm/networks.ts'
+import { createRpc } from '../rails/evm/rpc.ts'
+import type { Spend } from '../rails/evm/token.ts'
+import { balanceCall, createReader, pays } from '../rails/evm/token.ts'
+
+/** Reads one chain, to compare it with the books. */
+export interface Chain {
+  readonly network: string
+  /** What the address holds of each known token. */
+  balances(address: string): Promise<readonly Money[]>
+  /** Undefined if the transaction made the payment, otherwise a sentence what is wrong. */
+  disproves(entry: Entry): Promise<string | undefined>
+  close(): void
+}
+
+/** A payment that the books call made, as the chain should know it. */
+export interface Entry {
+  readonly network: string
+  readonly reference: string
+  readonly spend: Spend
+}
+
+/**
+ * Opens a chain.
+ * @throws {RangeError} when the endpoints cannot be used.
+ */
+export function openChain(network: string, urls: readonly string[]): Chain {
+  const { chainId, id, tokens } = resolveNetwork({ network })
+  const rpc = createRpc({ urls, chainId })
+  const reader = createReader(rpc)
+  return {
+    network: id,
+    async balances(address) {
+      if (!isAddress(address)) throw new RangeError(`"${address}" is not an address.`)
+      await reader.open()
+      const calls = tokens.map((token) => balanceCall(lower(token.address), lower(address)))
+      const answers = await reader.batch(calls)
+      return tokens.map((token, i) => {
+        const answer = answers === 'reverted' ? undefined : answers[i]
+        const amount = answer?.ok ? uint(answer.data) : undefined
+        if (amount === undefined) throw unreadable()
+        return { asset: assetOf({ id, chainId, tokens }, token), amount }
+      })
+    },
+    async disproves({ reference, spend }) {
+      if (!/^0x[0-9a-f]{64}$/i.test(reference)) return 'The books name no transaction for it.'
+      const mined = await reader.mined(lower(reference as Hex))
+      if (!mined) return `The chain does not know the transaction ${reference}.`
+      return pays(mined, spend) ? undefined : `The transaction ${reference} did not make it.`
+    },
+    close: () => rpc.close(),
+  }
+}
+
+/** What the books say of a posted payment on an EVM chain, a seller's or a payer's; undefined if it is none. */
+export function entryOf(held: Held): Entry | undefined {
+  if (held.state !== 'posted') return undefined
+  return saleOf(held) ?? purchaseOf(held)
+}
+
+/** A seller's books: the key is the spend itself, the note holds the offer. */
+function saleOf({ key, note, steps }: Held): Entry | undefined {
+  const [, network, from, nonce] =
+    /^(eip155:\d+)\/erc20:0x[0-9a-f]{40}\/(0x[0-9a-f]{40})\/(0x[0-9a-f]{64})$/.exec(key) ?? []
+  if (!network || !from || !nonce) return undefined
+  return entry(network, last(steps, 'settled')['reference'], note['offer'], from, nonce)
+}
+
+/** A payer's books: the offer and the proof are in the step that was written ahead. */
+function purchaseOf({ steps }: Held): Entry | undefined {
+  const { offer, proof } = last(steps, 'signed')
+  const authorization = isObject(proof) ? proof['authorization'] : undefined
+  if (!isObject(offer) || !isObject(authorization) || offer['rail'] !== 'evm') return undefined
+  const { from, nonce } = authorization
+  // A purchase whose outcome was only seen on the chain names no transaction, and needs none.
+  const { reference } = last(steps, 'receipt')
+  if (reference === undefined || reference === '') return undefined
+  return entry(String(offer['network']), reference, offer, String(from), String(nonce))
+}
+
+function entry(
+  network: string,
+  reference: unknown,
+  offer: unknown,
+  from: string,
+  nonce: string,
+): Entry | undefined {
+  if (!isObject(offer) || !isObject(offer['amount']) || !isObject(offer['details'])) return undefined
+  const spend = {
+    token: lower(String(offer['details']['asset']) as Hex),
+    from: lower(from as Hex),
+    nonce: lower(nonce as Hex),
+    payee: lower(String(offer['payee']) as Hex),
+    amount: BigInt(String(offer['amount']['amount'])),
+  }
+  return { network, reference: typeof reference === 'string' ? reference : '', spend }
+}
+
+function last(steps: Held['steps'], type: string): JsonObject {
+  return steps.findLast((step) => step.type === type)?.data ?? {}
+}
+
+function unreadable(): PaymentError {
+  return new PaymentError('rail-unavailable', 'The chain did not tell a balance.', {
+    retryable: true,
+  })
+}
+
+/** Whether the asset is this one, whichever case its address is written in. */
+export function isSameAsset(a: Asset, b: Asset): boolean {
+  return a.id.toLowerCase() === b.id.toLowerCase()
+}

@@ -1,0 +1,93 @@
+import { assert } from '../core/assert.ts'
+import type { Clock, Ledger } from '../core/ports.ts'
+import { balances, find, journal, pending, post, step, transfer, voidTransfer } from './ledger.ts'
+import type { Mark } from './ledger.ts'
+import type { Page } from './page.ts'
+import { checkName, toDraft, toEntry } from './row.ts'
+import type { Draft } from './row.ts'
+
+/** Most rows that one reading of the journal gives. */
+export const JOURNAL_LIMIT_MAX = 10_000
+
+/** A call of a verb as a plain value, so that it can wait in a batch and cross a thread. */
+export type Command =
+  | { readonly verb: 'transfer'; readonly at: number; readonly draft: Draft }
+  | { readonly verb: 'step'; readonly at: number; readonly key: string; readonly mark: Mark }
+  | {
+      readonly verb: 'post'
+      readonly at: number
+      readonly key: string
+      readonly amount: bigint | undefined
+      readonly mark: Mark | undefined
+    }
+  | { readonly verb: 'void'; readonly at: number; readonly key: string; readonly reason: string }
+  | { readonly verb: 'find'; readonly key: string }
+  | { readonly verb: 'pending' }
+  | { readonly verb: 'balances' }
+  | { readonly verb: 'journal'; readonly after: number; readonly limit: number }
+
+/** Runs a command. The answer is that of the ledger's verb of the same name. */
+export function perform(page: Page, command: Command): Awaited<ReturnType<Ledger[Verb]>> {
+  switch (command.verb) {
+    case 'transfer':
+      return transfer(page, command.draft, command.at)
+    case 'step':
+      return step(page, command.key, command.mark, command.at)
+    case 'post':
+      return post(page, command.key, command.amount, command.mark, command.at)
+    case 'void':
+      return voidTransfer(page, command.key, command.reason, command.at)
+    case 'find':
+      return find(page, command.key)
+    case 'pending':
+      return pending(page)
+    case 'balances':
+      return balances(page)
+    case 'journal':
+      return journal(page, command.after, command.limit)
+  }
+}
+
+type Verb = Exclude<keyof Ledger, 'close'>
+
+/** Whether the command may write, so that its transaction must lock out other writers from the start. */
+export function writes(command: Command): boolean {
+  return 'at' in command
+}
+
+/** What a ledger needs below it: something that runs commands durably, in the order they were sent. */
+export interface Runner {
+  /** Resolves to the answer of {@link perform}, once it is durable. */
+  readonly send: (command: Command) => Promise<unknown>
+  readonly close: () => Promise<void>
+}
+
+/** The port over a runner. What callers give is checked and copied here, before it can harm a batch. */
+export function createLedger({ send, close }: Runner, clock: Clock): Ledger {
+  // The answers are those of `perform`, verb by verb; a thread in between has taken their types away.
+  const ask = async <T>(command: Command): Promise<T> => (await send(command)) as T
+  const at = (): number => {
+    const now = clock.now()
+    assert(Number.isSafeInteger(now), 'the clock gives whole milliseconds')
+    return now
+  }
+  return {
+    transfer: async (given) => ask({ verb: 'transfer', at: at(), draft: toDraft(given) }),
+    step: async (key, given) => ask({ verb: 'step', at: at(), key, mark: toEntry(given) }),
+    post: async (key, amount, given) =>
+      ask({ verb: 'post', at: at(), key, amount, mark: given && toEntry(given) }),
+    async void(key, reason) {
+      checkName(reason)
+      return ask({ verb: 'void', at: at(), key, reason })
+    },
+    find: async (key) => ask({ verb: 'find', key }),
+    pending: async () => ask({ verb: 'pending' }),
+    balances: async () => ask({ verb: 'balances' }),
+    async journal(after, limit) {
+      assert(Number.isSafeInteger(after) && after >= 0, 'a sequence number is whole')
+      assert(Number.isSafeInteger(limit) && limit > 0, 'a limit is a whole number above zero')
+      return ask({ verb: 'journal', after, limit: Math.min(limit, JOURNAL_LIMIT_MAX) })
+    },
+    close,
+  }
+}

@@ -1,0 +1,147 @@
+// Starts itself as a buyer in processes of their own, which share one SQLite file, and kills some of them. Run with the
+// arguments `buy`, file, address, count and a place to hang at, this file is that buyer.
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { describe, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { systemClock } from '../core/clock.ts'
+import { PaymentError } from '../core/problem.ts'
+import { sqlite } from '../ledger/sqlite.ts'
+import { asking, counting, honest, receiptFor, selling, toy } from './fakes.test.ts'
+import { createPayer } from './payer.ts'
+
+const [, self = '', role, file = '', url = '', count = '1', hang = ''] = process.argv
+const policy = { perRequest: '0.05 USD', total: '1 USD' }
+
+if (role === 'buy') await buy()
+else tests()
+
+async function buy(): Promise<void> {
+  const ledger = await sqlite({ file })
+  const plain = counting(systemClock)
+  let signed = 0
+  const wallet = counting(systemClock, {
+    async pay(offer, validForMs, signal) {
+      if (hang === 'signing') await fetch(`${url}/signing`)
+      const proof = await plain.pay(offer, validForMs, signal)
+      return { ...proof, nonce: process.pid * 1000 + ++signed }
+    },
+  })
+  const payer = createPayer({ wallets: [wallet], protocols: [toy], ledger, policy })
+  const calls = Array.from({ length: Number(count) }, () => payer.fetch(url))
+  const done = await Promise.allSettled(calls)
+  const odd = done.filter(
+    (one) =>
+      one.status === 'rejected' &&
+      !(one.reason instanceof PaymentError && one.reason.code === 'budget-exceeded'),
+  )
+  const served = done.filter((one) => one.status === 'fulfilled' && one.value.ok).length
+  await ledger.close()
+  process.stdout.write(JSON.stringify({ signed, served, odd }))
+}
+
+interface Told {
+  readonly signed: number
+  readonly served: number
+  readonly odd: readonly unknown[]
+}
+
+function start(...args: readonly string[]): ChildProcess {
+  return spawn(process.execPath, [self, 'buy', ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+}
+
+async function told(child: ChildProcess): Promise<Told> {
+  assert.ok(child.stdout)
+  return JSON.parse(await text(child.stdout)) as Told
+}
+
+async function kill(child: ChildProcess): Promise<void> {
+  child.kill('SIGKILL')
+  await once(child, 'exit')
+}
+
+/** A file for the books in a directory of its own. */
+async function books(): Promise<AsyncDisposable & { readonly file: string }> {
+  const directory = await mkdtemp(join(tmpdir(), 'payer-'))
+  return {
+    file: join(directory, 'payer.db'),
+    [Symbol.asyncDispose]: () => rm(directory, { recursive: true, force: true }),
+  }
+}
+
+function tests(): void {
+  assert.equal(fileURLToPath(import.meta.url), self)
+
+  describe('processes that share one budget', () => {
+    test('eight at once sign exactly what it holds', async () => {
+      await using seller = await selling(honest({ amount: '50000' }))
+      await using shared = await books()
+      const children = Array.from({ length: 8 }, () => start(shared.file, seller.url, '5'))
+      const all = await Promise.all(children.map((child) => told(child)))
+      assert.deepEqual(
+        all.flatMap(({ odd }) => odd),
+        [],
+      )
+      assert.equal(
+        all.reduce((sum, { signed }) => sum + signed, 0),
+        20,
+      )
+      assert.equal(new Set(seller.proofs().map(({ nonce }) => nonce)).size, 20)
+    })
+
+    test('killed after the payment was sent: the next run sends the same one (CLI-18)', async () => {
+      let arrived = (): void => undefined
+      const arrival = new Promise<void>((resolve) => {
+        arrived = resolve
+      })
+      let alive = true
+      await using seller = await selling(({ req }, res) => {
+        if (!req.headers['toy-payment'])
+          return void res.writeHead(402, asking({ amount: '50000' })).end()
+        if (alive) return arrived()
+        return void res.writeHead(200, receiptFor(req)).end()
+      })
+      await using shared = await books()
+      const first = start(shared.file, seller.url)
+      await arrival
+      await kill(first)
+      alive = false
+      const second = await told(start(shared.file, seller.url))
+      assert.deepEqual(second, { signed: 0, served: 1, odd: [] })
+      const [before, after] = seller.proofs()
+      assert.ok(before)
+      assert.deepEqual(after, before)
+      const ledger = await sqlite({ file: shared.file })
+      const total = (await ledger.balances()).find(({ account }) => account === 'spent/total/USD')
+      await ledger.close()
+      assert.deepEqual([total?.posted, total?.pending], [5n * 10n ** 16n, 0n])
+    })
+
+    test('killed while it signs: the reservation counts, and the next run signs its own', async () => {
+      let asked = (): void => undefined
+      const question = new Promise<void>((resolve) => {
+        asked = resolve
+      })
+      await using seller = await selling((seen, res) => {
+        if (seen.req.url === '/signing') return asked()
+        return honest({ amount: '50000' })(seen, res)
+      })
+      await using shared = await books()
+      const first = start(shared.file, seller.url, '1', 'signing')
+      await question
+      await kill(first)
+      const second = await told(start(shared.file, seller.url))
+      assert.deepEqual(second, { signed: 1, served: 1, odd: [] })
+      const ledger = await sqlite({ file: shared.file })
+      const total = (await ledger.balances()).find(({ account }) => account === 'spent/total/USD')
+      await ledger.close()
+      assert.deepEqual([total?.posted, total?.pending], [5n * 10n ** 16n, 5n * 10n ** 16n])
+    })
+  })
+}

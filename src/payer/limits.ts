@@ -1,0 +1,51 @@
+/** Largest body that is kept in memory so that it can be sent again with a payment. */
+export const BODY_BYTES_MAX: number = 16 * 1024 * 1024
+
+/** Most redirects that are followed (Fetch standard, HTTP-redirect fetch, step 7). */
+export const REDIRECTS_MAX = 20
+
+/** Most bytes that are read of a 402's body. */
+export const CHALLENGE_BYTES_MAX: number = 256 * 1024
+
+/** Longest wait for a 402's body. */
+export const CHALLENGE_MS_MAX = 5_000
+
+/** Most offers of one 402 that are looked at. */
+export const OFFERS_MAX = 64
+
+/** Most reasons that an error lists. */
+export const REASONS_MAX = 16
+
+/** Longest text of a stranger that goes into an error. */
+export const STRANGER_CHARS_MAX = 300
+
+/** How long a payment may stay payable, if the policy does not say. */
+export const VALIDITY_MS_MAX = 600_000
+
+/** How often one payment is sent at most. */
+export const SENDS_MAX = 6
+
+/** How long sends of one payment may take together, waits included. */
+export const SENDS_MS_MAX = 60_000
+
+/** Shortest and longest wait between two sends of one payment. */
+export const BACKOFF_MS_MIN = 250
+export const BACKOFF_MS_MAX = 8_000
+
+/** How long a purchase belongs to its process if nothing can be learned about that process. */
+export const LEASE_MS = 120_000
+
+/** How long the step from finding an open purchase to owning it may take. */
+export const ADOPTION_MS_MAX = 10_000
+
+/** What must be left of a payment's validity for it to be worth sending again. */
+export const VALIDITY_LEFT_MS_MIN = 2_000
+
+/** Shortest time between two sweeps that nobody asked for. */
+export const SWEEP_MS_MIN = 10_000
+
+/** Most steps of a purchase that may still be sent again; each time writes two. */
+export const PURCHASE_STEPS_MAX = 512
+
+/** Longest address in a note. */
+export const NOTE_URL_CHARS_MAX = 2_048

@@ -1,0 +1,284 @@
+import { systemChance } from '../core/chance.ts'
+import { systemClock } from '../core/clock.ts'
+import type { Observe } from '../core/event.ts'
+import type { Offer } from '../core/offer.ts'
+import type { Chance, Clock, Ledger, Protocol, Wallet } from '../core/ports.ts'
+import type { Problem } from '../core/problem.ts'
+import { PaymentError } from '../core/problem.ts'
+import type { Receipt } from '../core/receipt.ts'
+import type { Spent } from './budget.ts'
+import { reportSpent } from './budget.ts'
+import type { Found } from './challenge.ts'
+import { readChallenges } from './challenge.ts'
+import type { Choice } from './choose.ts'
+import { choose } from './choose.ts'
+import { BODY_BYTES_MAX, SENDS_MS_MAX } from './limits.ts'
+import type { Payment } from './payment.ts'
+import { faultOf, setPayment } from './payment.ts'
+import type { Policy } from './policy.ts'
+import { readPolicy, writeCost } from './policy.ts'
+import type { Purchase } from './purchases.ts'
+import { createPurchases } from './purchases.ts'
+import type { Answer, Outgoing } from './request.ts'
+import { addressOf, isRepeatable, readRequest, resourceOf, send } from './request.ts'
+import { isPassing, waitMs } from './retry.ts'
+
+export type { Spent } from './budget.ts'
+export type { Payment } from './payment.ts'
+export { paymentOf } from './payment.ts'
+export type { Limit, Policy, Sum } from './policy.ts'
+
+/** Pays for requests. */
+export interface Payer {
+  /**
+   * Does what fetch does, and pays a 402 if the policy allows it. The answer is the seller's plain response;
+   * {@link paymentOf} tells what was paid for it.
+   *
+   * A payment is signed once. When its outcome is not known, the same one is sent again, by this call and by later calls
+   * of the same method, address and body, also after a crash. Calls at the same time are purchases of their own.
+   * @throws {PaymentError} `offers-unacceptable`, `budget-exceeded`, `declined`, `body-unrepeatable`: nothing was signed.
+   * `payment-unknown`: the connection broke; call again. Whatever else fetch throws.
+   */
+  fetch(input: string | URL | Request, init?: RequestInit): Promise<Response>
+  /** Looks at all open purchases and closes those whose outcome is known. Runs by itself before the first purchase. */
+  recover(): Promise<void>
+  /** What was spent so far, for each way of adding up. */
+  spent(): Promise<readonly Spent[]>
+}
+
+/** What is about to be paid. */
+export interface Question {
+  readonly url: string
+  readonly method: string
+  /** The cost in the policy's currency, `0.01 USD`. */
+  readonly cost: string
+}
+
+/** What a payer is made of. */
+export interface PayerParts {
+  /** In the order of preference between equal prices. */
+  readonly wallets: readonly Wallet[]
+  readonly protocols: readonly Protocol[]
+  /** May be shared by many payers and processes: they keep the budget together. */
+  readonly ledger: Ledger
+  readonly policy: Policy
+  readonly fetch?: typeof globalThis.fetch
+  readonly clock?: Clock
+  readonly chance?: Chance
+  readonly observe?: Observe
+  /** Asked before each signature. */
+  readonly confirm?: (offer: Offer, question: Question) => Promise<boolean>
+}
+
+/**
+ * Makes a payer.
+ *
+ * @example
+ * const payer = createPayer({
+ *   wallets: [wallet({ signer })],
+ *   protocols: [x402({ … })],
+ *   ledger: await sqlite({ file: 'payer.db' }),
+ *   policy: { perRequest: '0.05 USD', perDay: '5 USD' },
+ * })
+ * const response = await payer.fetch('https://api.example/weather')
+ * console.log(await response.json(), paymentOf(response)?.receipt?.reference)
+ *
+ * @throws {RangeError} with a sentence, when the policy is not complete.
+ */
+export function createPayer(parts: PayerParts): Payer {
+  const { wallets, protocols, ledger, confirm } = parts
+  const fetch = parts.fetch ?? globalThis.fetch
+  const clock = parts.clock ?? systemClock
+  const chance = parts.chance ?? systemChance
+  const observe = parts.observe ?? (() => undefined)
+  const rules = readPolicy(parts.policy)
+  const paying = protocols.flatMap((protocol) => protocol.fields.request)
+  const purchases = createPurchases({ wallets, protocols, ledger, rules, clock, chance, observe })
+  let swept = false
+
+  async function pay(first: Answer): Promise<Response> {
+    const { request, response } = first
+    const found = await readChallenges(response, protocols, resourceOf(request), clock)
+    request.signal?.throwIfAborted()
+    if (found.length === 0) return response
+    discard(response)
+    if (!isRepeatable(request)) throw unrepeatable()
+    sweepOnce()
+    const purchase = (await purchases.adopt(request)) ?? (await buy(found, first))
+    return present(purchase, request)
+  }
+
+  /** Open purchases of earlier runs are looked at beside the first one, which does not wait for it. */
+  function sweepOnce(): void {
+    if (swept) return
+    swept = true
+    purchases.sweep().catch((error: unknown) => fault('payer/sweep', error))
+  }
+
+  async function buy(found: readonly Found[], { request, crossed }: Answer): Promise<Purchase> {
+    const place = { host: request.url.host, crossed }
+    const choice = choose(found, { wallets, rules, now: clock.now(), place })
+    await ask(choice, request)
+    return purchases.make(choice, request)
+  }
+
+  async function ask({ offer, cost }: Choice, { url, method, signal }: Outgoing): Promise<void> {
+    if (!confirm) return
+    const said = await confirm(offer, { url: addressOf(url), method, cost: writeCost(cost) })
+    signal?.throwIfAborted()
+    if (!said) throw new PaymentError('declined', 'The payment was declined before it was signed.')
+  }
+
+  /** Sends the payment until there is an answer to it, and closes the books as far as the answer allows. */
+  async function present(purchase: Purchase, request: Outgoing): Promise<Response> {
+    const answer = await sendPaid(purchase, request).catch(async (error: unknown) => {
+      await purchases.release(purchase, false)
+      throw request.signal?.aborted ? error : lost(error)
+    })
+    const said = readReceipt(purchase, answer)
+    const receipt = said && !('code' in said) ? said : undefined
+    const fault = receipt && faultOf(receipt, purchase)
+    const served = answer.response.ok && !answer.crossed
+    if (served || (receipt && fault === undefined)) return posted(purchase, answer, said, fault)
+    const problem = said && 'code' in said ? said : await readProblem(purchase, answer)
+    await purchases.release(purchase, !answer.crossed && refusals.includes(answer.response.status))
+    return noted(purchase, answer, 'held', {
+      why: 'The seller did not serve, and may still take the payment until its time is over.',
+      ...(receipt && { receipt }),
+      ...(problem && { problem }),
+    })
+  }
+
+  async function posted(
+    purchase: Purchase,
+    answer: Answer,
+    said: Receipt | Problem | undefined,
+    fault: string | undefined,
+  ): Promise<Response> {
+    const problem = said && 'code' in said ? said : undefined
+    const receipt = said && !('code' in said) ? said : undefined
+    await purchases.post(purchase, receipt, addressOf(answer.request.url))
+    const why = fault ?? problem?.detail ?? (await doubt(purchase, receipt))
+    return noted(purchase, answer, 'posted', {
+      ...(receipt && { receipt }),
+      ...(problem && { problem }),
+      ...(why !== undefined && { why }),
+    })
+  }
+
+  /** Undefined if the wallet saw the payment happen, otherwise a sentence why nobody can be sure. */
+  async function doubt(
+    { wallet, offer, proof }: Purchase,
+    receipt: Receipt | undefined,
+  ): Promise<string | undefined> {
+    if (!receipt) return 'The seller gave no receipt.'
+    if (!rules.checkReceipts) return 'The policy does not ask for receipts to be checked.'
+    if (!wallet.outcome) return 'The wallet cannot look whether the payment was made.'
+    try {
+      const outcome = await wallet.outcome(offer, proof)
+      return outcome === 'paid' ? undefined : 'The wallet does not see that the payment was made.'
+    } catch (error) {
+      fault('payer/receipt', error)
+      return 'The wallet could not look whether the payment was made.'
+    }
+  }
+
+  async function sendPaid(purchase: Purchase, request: Outgoing): Promise<Answer> {
+    const { protocol, offer, proof, expiresAt } = purchase
+    const { fields } = protocol.writeCredential({ offer, proof })
+    const untilAt = Math.min(clock.now() + SENDS_MS_MAX, expiresAt)
+    for (let sends = 1; ; sends++) {
+      const answer = await send(fetch, request, fields, paying).catch(failed)
+      if ('response' in answer && !mayChange(purchase, answer)) return answer
+      request.signal?.throwIfAborted()
+      const response = 'response' in answer ? answer.response : undefined
+      const wait = waitMs(sends, response, untilAt, clock, chance)
+      if (wait === undefined) return orThrow(answer)
+      if (response) discard(response)
+      await clock.sleep(wait, request.signal)
+      request.signal?.throwIfAborted()
+    }
+  }
+
+  function mayChange(purchase: Purchase, answer: Answer): boolean {
+    if (answer.crossed || !isPassing(answer.response)) return false
+    const said = readReceipt(purchase, answer)
+    return !said || 'code' in said
+  }
+
+  /** Another origin, to which the payment was not sent, has nothing to say about it. */
+  function readReceipt(purchase: Purchase, answer: Answer): Receipt | Problem | undefined {
+    if (answer.crossed) return undefined
+    const { status, headers: fields } = answer.response
+    return purchase.protocol.readReceipt({ status, fields }, purchase.offer)
+  }
+
+  async function readProblem({ protocol }: Purchase, answer: Answer): Promise<Problem | undefined> {
+    if (answer.crossed || answer.response.status !== 402) return undefined
+    const resource = resourceOf(answer.request)
+    const [found] = await readChallenges(answer.response, [protocol], resource, clock)
+    return found?.challenge.problem
+  }
+
+  function fault(where: string, error: unknown): void {
+    observe({ type: 'fault', where, error, at: clock.now() })
+  }
+
+  return {
+    async fetch(input, init) {
+      const request = await readRequest(input, init)
+      const first = await send(fetch, request, [], paying)
+      return first.response.status === 402 ? pay(first) : first.response
+    },
+    recover: () => purchases.sweep(),
+    spent: () => reportSpent(ledger, rules, clock.now()),
+  }
+}
+
+/** Answers after which the same payment will not be taken: refused, unreadable, used up. */
+const refusals = [400, 402, 410, 422]
+
+interface Failure {
+  readonly error: unknown
+}
+
+function failed(error: unknown): Failure {
+  return { error }
+}
+
+function orThrow(answer: Answer | Failure): Answer {
+  if ('error' in answer) throw answer.error
+  return answer
+}
+
+function noted(
+  { key, protocol, offer }: Purchase,
+  { response }: Answer,
+  state: Payment['state'],
+  rest: Pick<Payment, 'why' | 'receipt' | 'problem'>,
+): Response {
+  const verified = rest.why === undefined
+  return setPayment(response, { key, protocol: protocol.name, offer, state, verified, ...rest })
+}
+
+/** Frees the connection. A body of which a copy was read resolves late or never, so nobody waits for it. */
+function discard(response: Response): void {
+  response.body?.cancel().catch(() => undefined)
+}
+
+function unrepeatable(): PaymentError {
+  return new PaymentError(
+    'body-unrepeatable',
+    `The seller asks for a payment, and the body of the request is larger than ${BODY_BYTES_MAX} bytes, so it was sent ` +
+      'as it came and cannot be sent again. Nothing was paid. Send less, or in parts.',
+  )
+}
+
+function lost(cause: unknown): PaymentError {
+  return new PaymentError(
+    'payment-unknown',
+    'The payment was sent and no answer came back. Make the same request again: the same payment is sent, and no other ' +
+      'is made while this one is valid.',
+    { cause, retryable: true },
+  )
+}

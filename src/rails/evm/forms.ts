@@ -1,0 +1,198 @@
+import * as v from 'valibot'
+import type { JsonObject } from '../../core/json.ts'
+import type { Terms } from '../../core/offer.ts'
+import type { Form } from '../../core/ports.ts'
+import type { Hex } from './hex.ts'
+import { UINT256_MAX } from './hex.ts'
+import type { Network, Token } from './networks.ts'
+import { assetOf, tokenAt } from './networks.ts'
+import type { Proof } from './proof.ts'
+import { AddressSchema, Uint256Schema, readProof, writeProof } from './proof.ts'
+
+/** What the terms of this rail say beside the money: the token and the domain that its signatures are made for. */
+export interface Details {
+  /** With the checksum of EIP-55. */
+  readonly asset: Hex
+  readonly name: string
+  readonly version: string
+}
+
+/** The rail's name, unless the settings give another: a gate with two chains needs two names. */
+export const RAIL = 'evm'
+
+/** One payment of exactly the amount. */
+export const CHARGE = 'charge'
+
+/** Terms on an EVM chain as x402 says them; version 1 has its own name for the network. */
+export interface Words {
+  readonly scheme: string
+  readonly network: string
+  readonly legacyNetwork?: string
+  readonly amount: string
+  readonly asset: string
+  readonly payTo: string
+  readonly maxTimeoutSeconds: number
+  readonly extra: JsonObject
+}
+
+/** Longest time that terms may ask a payment to stay payable; the wallet bounds it further. */
+const TIMEOUT_SECONDS_MAX = 2 ** 31 - 1
+
+const TEXT_MAX = 128
+const TextSchema = v.pipe(v.string(), v.nonEmpty(), v.maxLength(TEXT_MAX))
+
+interface WordsRead {
+  scheme: string
+  network: string
+  amount: string
+  asset: string
+  payTo: string
+  maxTimeoutSeconds: number
+  extra: { name: string; version: string; assetTransferMethod?: string | null | undefined }
+}
+
+/** {@link Words} as a stranger may write them. Members that we do not know may stand beside. */
+export const WordsSchema: v.GenericSchema<WordsRead> = v.looseObject({
+  scheme: v.literal('exact'),
+  network: TextSchema,
+  amount: Uint256Schema,
+  asset: AddressSchema,
+  payTo: AddressSchema,
+  maxTimeoutSeconds: v.pipe(
+    v.number(),
+    v.integer(),
+    v.minValue(1),
+    v.maxValue(TIMEOUT_SECONDS_MAX),
+  ),
+  extra: v.looseObject({
+    name: TextSchema,
+    version: TextSchema,
+    assetTransferMethod: v.nullish(TextSchema),
+  }),
+})
+
+/** Why this rail refuses, in its own words. */
+export type Reason =
+  | 'signature-invalid'
+  | 'payee-mismatch'
+  | 'amount-mismatch'
+  | 'too-early'
+  | 'too-late'
+  | 'nonce-used'
+  | 'funds-insufficient'
+  | 'simulation-failed'
+  | 'transaction-failed'
+  | 'transfer-missing'
+  | 'factory-refused'
+  | 'deployment-failed'
+  | 'token-absent'
+  | 'token-unknown'
+  | 'network-mismatch'
+  | 'pending'
+
+/** The rail's reasons as x402 says them: the literals that stock clients and facilitators know. */
+export const x402Reasons: Readonly<Record<Reason, string>> = {
+  'signature-invalid': 'invalid_exact_evm_signature',
+  'payee-mismatch': 'invalid_exact_evm_recipient_mismatch',
+  'amount-mismatch': 'invalid_exact_evm_payload_authorization_value_mismatch',
+  'too-early': 'invalid_exact_evm_payload_authorization_valid_after',
+  'too-late': 'invalid_exact_evm_payload_authorization_valid_before',
+  'nonce-used': 'invalid_exact_evm_nonce_already_used',
+  'funds-insufficient': 'invalid_exact_evm_insufficient_balance',
+  'simulation-failed': 'invalid_exact_evm_transaction_simulation_failed',
+  'transaction-failed': 'invalid_exact_evm_transaction_failed',
+  'transfer-missing': 'invalid_exact_evm_transfer_event_mismatch',
+  'factory-refused': 'eip6492_factory_not_allowed',
+  'deployment-failed': 'smart_wallet_deployment_failed',
+  'token-absent': 'asset_not_deployed_contract',
+  'token-unknown': 'invalid_payment_requirements',
+  'network-mismatch': 'invalid_exact_evm_network_mismatch',
+  pending: 'settlement_pending',
+}
+
+/** What the forms are made for. */
+export interface FormParts {
+  /** The chains and tokens that are known, and no others. */
+  readonly networks: readonly Network[]
+  readonly rail?: string
+  /** The seller's own address. */
+  readonly payTo?: Hex
+}
+
+/** This rail said in each protocol. */
+export function createForms(parts: FormParts): { readonly x402: Form<Details, Proof, Words> } {
+  const { networks, rail = RAIL } = parts
+  return {
+    x402: {
+      rail,
+      writeDetails: (terms) => writeWords(terms, networks),
+      readDetails: (said) => readWords(said, parts),
+      writeProof,
+      readProof,
+      reasons: x402Reasons,
+    },
+  }
+}
+
+/** The terms of this rail on that network, for an amount of that token. */
+export function termsOf(
+  network: Network,
+  token: Token,
+  rest: Pick<Terms, 'rail' | 'payee' | 'timeoutMs'> & { readonly amount: bigint },
+): Terms<Details> {
+  const { address: asset, name, version } = token
+  return {
+    rail: rest.rail,
+    network: network.id,
+    intent: CHARGE,
+    amount: { asset: assetOf(network, token), amount: rest.amount },
+    payee: rest.payee,
+    timeoutMs: rest.timeoutMs,
+    details: { asset, name, version },
+  }
+}
+
+function writeWords(terms: Terms<Details>, networks: readonly Network[]): Words {
+  const { asset, name, version } = terms.details
+  const legacyNetwork = networks.find(({ id }) => id === terms.network)?.legacyName
+  return {
+    scheme: 'exact',
+    network: terms.network,
+    ...(legacyNetwork !== undefined && { legacyNetwork }),
+    amount: terms.amount.amount.toString(),
+    asset,
+    payTo: terms.payee,
+    maxTimeoutSeconds: terms.timeoutMs / 1000,
+    extra: { name, version },
+  }
+}
+
+function readWords(said: unknown, parts: FormParts): Terms<Details> | string {
+  const { networks, payTo, rail = RAIL } = parts
+  const read = v.safeParse(WordsSchema, said, { abortEarly: true })
+  if (!read.success) return sentence(read.issues[0])
+  const words = read.output
+  const method = words.extra.assetTransferMethod ?? 'eip3009'
+  if (method !== 'eip3009') return `The transfer method "${method}" is not known.`
+  const network = networks.find(
+    ({ id, legacyName }) => id === words.network || legacyName === words.network,
+  )
+  if (!network) return `The network "${words.network}" is not known.`
+  const token = tokenAt(network, words.asset)
+  if (!token) return `The token ${words.asset} on ${network.id} is not known.`
+  if (words.extra.name !== token.name || words.extra.version !== token.version)
+    return `The signing domain of ${token.code} on ${network.id} is "${token.name}" version "${token.version}", not the one that is named.`
+  const amount = BigInt(words.amount)
+  if (amount > UINT256_MAX) return 'The amount is larger than a uint256.'
+  // An echo in another case names the same account.
+  const payee = payTo?.toLowerCase() === words.payTo.toLowerCase() ? payTo : words.payTo
+  return termsOf(network, token, { rail, amount, payee, timeoutMs: words.maxTimeoutSeconds * 1000 })
+}
+
+function sentence(issue: v.BaseIssue<unknown>): string {
+  const path = v.getDotPath(issue)
+  if (path === 'scheme') return 'Only the scheme "exact" is known on this rail.'
+  if (path?.startsWith('extra'))
+    return `"${path}" is missing or unusable: EIP-3009 needs the token's signing domain.`
+  return path === null ? 'The terms are not an object.' : `"${path}" is missing or unusable.`
+}

@@ -1,0 +1,325 @@
+import { systemClock } from '../../core/clock.ts'
+import type { Json, JsonObject } from '../../core/json.ts'
+import { isObject, readJson } from '../../core/json.ts'
+import type { Clock } from '../../core/ports.ts'
+import { PaymentError } from '../../core/problem.ts'
+import type { Hex } from './hex.ts'
+import { lower, quantity } from './hex.ts'
+
+/** How long one endpoint may take for one answer. */
+export const RPC_TIMEOUT_MS = 4_000
+/** Longest answer, in bytes. A receipt of a large batch has some hundred thousand. */
+export const ANSWER_BYTES_MAX: number = 8 * 2 ** 20
+/** How long an endpoint that failed is asked last. */
+export const REST_MS = 10_000
+/** Most endpoints that one question is put to, and how often a single one is asked. */
+const ATTEMPTS_MAX = 4
+const ATTEMPTS_MIN = 2
+/** Pause before the same endpoint is asked again. */
+const PAUSE_MS = 50
+/** Most endpoints of one chain. */
+const ENDPOINTS_MAX = 16
+
+/** One call as it was made: for counting and for measuring. */
+export interface RpcEvent {
+  readonly method: string
+  /** Which of the configured endpoints, from 0. Never its address. */
+  readonly endpoint: number
+  readonly tookMs: number
+  readonly ok: boolean
+}
+
+/** What the client is made of. */
+export interface RpcSettings {
+  readonly urls: readonly string[]
+  readonly chainId: number
+  readonly timeoutMs?: number
+  readonly clock?: Clock
+  readonly fetch?: typeof globalThis.fetch
+  readonly onCall?: (event: RpcEvent) => void
+}
+
+/** What a node answered: a result, or that the execution it was asked for reverts. */
+export type Answer<T> = { readonly result: T } | { readonly reverted: string }
+
+/** Reads a node's result, or throws: then another node is asked. */
+export type Parse<T> = (said: Json) => T
+
+/** Why nodes would not take a transaction, when it is certain that none did. */
+export type Refused = 'nonce' | 'funds' | 'fee' | 'gas' | 'invalid'
+
+/** What became of a transaction that was handed to nodes. `unclear`: one may have it. */
+export type Broadcast = 'accepted' | 'unclear' | { readonly refused: Refused }
+
+/** JSON-RPC over several endpoints of one chain: the first healthy one answers. */
+export interface Rpc {
+  /**
+   * Asks every endpoint for its chain.
+   * @throws {RangeError} when one serves another chain. {PaymentError} when none answers.
+   */
+  open(): Promise<void>
+  /** @throws {PaymentError} when no endpoint answers. */
+  ask<T>(method: string, params: readonly Json[], parse: Parse<T>): Promise<Answer<T>>
+  /** As {@link Rpc.ask}, where a revert is no answer. */
+  read<T>(method: string, params: readonly Json[], parse: Parse<T>): Promise<T>
+  /** Hands over the same bytes until a node has them. */
+  broadcast(raw: Hex, hash: Hex): Promise<Broadcast>
+  close(): void
+}
+
+interface Endpoint {
+  readonly index: number
+  readonly url: string
+  restsUntilAt: number
+  /** Whether it has shown to be of our chain. */
+  proven: boolean
+}
+
+type Said = { readonly result: Json } | { readonly error: NodeError }
+
+interface NodeError {
+  readonly code: number
+  readonly message: string
+}
+
+class WrongChain extends RangeError {}
+
+/** Makes the client. @throws {RangeError} for addresses that cannot be endpoints. */
+export function createRpc(settings: RpcSettings): Rpc {
+  const { chainId, timeoutMs = RPC_TIMEOUT_MS, clock = systemClock, onCall } = settings
+  const fetch = settings.fetch ?? globalThis.fetch
+  const endpoints = settings.urls.map(endpoint)
+  if (endpoints.length === 0 || endpoints.length > ENDPOINTS_MAX)
+    throw new RangeError(`Give between one and ${ENDPOINTS_MAX} RPC addresses in "rpc".`)
+  const open = new Set<AbortController>()
+  let closed = false
+  let id = 0
+
+  /** One question to one endpoint. Rejects with whatever went wrong. */
+  async function post(to: Endpoint, method: string, params: readonly Json[]): Promise<Said> {
+    if (closed) throw new Error('closed')
+    const aborter = new AbortController()
+    const done = new AbortController()
+    open.add(aborter)
+    const startAt = clock.now()
+    const request = exchange(to, method, params, aborter.signal)
+    // If time is up first, nobody looks at the exchange any more.
+    request.catch(() => undefined)
+    let ok = false
+    try {
+      const said = await Promise.race([request, expiry(aborter, done.signal)])
+      ok = 'result' in said
+      return said
+    } finally {
+      open.delete(aborter)
+      done.abort()
+      onCall?.({ method, endpoint: to.index, tookMs: clock.now() - startAt, ok })
+    }
+  }
+
+  async function expiry(aborter: AbortController, done: AbortSignal): Promise<never> {
+    await Promise.race([clock.sleep(timeoutMs, done), aborted(aborter.signal)])
+    aborter.abort()
+    throw new Error('time is up')
+  }
+
+  async function exchange(
+    to: Endpoint,
+    method: string,
+    params: readonly Json[],
+    signal: AbortSignal,
+  ): Promise<Said> {
+    const asked = ++id
+    const response = await fetch(to.url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ jsonrpc: '2.0', id: asked, method, params }),
+      redirect: 'error',
+      signal,
+    })
+    const answer = readJson(await text(response), ANSWER_BYTES_MAX)
+    if (!isObject(answer) || answer['id'] !== asked) throw new Error(`status ${response.status}`)
+    const said = readSaid(answer)
+    if (!said) throw new Error('not a JSON-RPC answer')
+    return said
+  }
+
+  async function prove(to: Endpoint): Promise<void> {
+    if (to.proven) return
+    const said = await post(to, 'eth_chainId', [])
+    if (!('result' in said)) throw new Error(said.error.message)
+    if (said.result !== quantity(chainId))
+      throw new WrongChain(
+        `RPC address ${to.index + 1} of "rpc" serves chain ${Number(said.result)}, not ${chainId}.`,
+      )
+    to.proven = true
+  }
+
+  /** Healthy ones first, in the order of the settings. */
+  function order(): readonly Endpoint[] {
+    const now = clock.now()
+    const healthy = endpoints.filter((e) => e.restsUntilAt <= now)
+    const ordered = [...healthy, ...endpoints.filter((e) => e.restsUntilAt > now)]
+    const repeated = Array.from({ length: ATTEMPTS_MIN }, () => ordered).flat()
+    return repeated.slice(0, Math.max(ATTEMPTS_MIN, Math.min(ordered.length, ATTEMPTS_MAX)))
+  }
+
+  /** Puts the question to one endpoint after the other until `take` is content with an answer. */
+  async function rounds<T>(
+    method: string,
+    params: readonly Json[],
+    take: (said: Said) => T | undefined,
+    missed: (cause: unknown) => void,
+  ): Promise<T | undefined> {
+    let before: Endpoint | undefined
+    for (const to of order()) {
+      if (to === before) await clock.sleep(PAUSE_MS)
+      before = to
+      try {
+        await prove(to)
+        const said = await post(to, method, params)
+        const taken = take(said)
+        if (taken !== undefined) return taken
+        missed(said)
+      } catch (cause) {
+        to.restsUntilAt = clock.now() + REST_MS
+        missed(cause)
+      }
+    }
+    return undefined
+  }
+
+  async function ask<T>(
+    method: string,
+    params: readonly Json[],
+    parse: Parse<T>,
+  ): Promise<Answer<T>> {
+    let cause: unknown
+    const answer = await rounds<Answer<T>>(
+      method,
+      params,
+      (said) => {
+        if ('result' in said) return { result: parse(said.result) }
+        return isRevert(said.error) ? { reverted: said.error.message } : undefined
+      },
+      (missed) => void (cause = missed),
+    )
+    if (answer) return answer
+    throw unavailable(cause)
+  }
+
+  return {
+    ask,
+    async open() {
+      const found = await Promise.allSettled(endpoints.map(prove))
+      const faults = found.flatMap((f) => (f.status === 'rejected' ? [f.reason as unknown] : []))
+      const wrong = faults.find((fault) => fault instanceof WrongChain)
+      if (wrong) throw wrong
+      if (faults.length === endpoints.length) throw unavailable(faults[0])
+    },
+    async read(method, params, parse) {
+      const answer = await ask(method, params, parse)
+      if ('result' in answer) return answer.result
+      throw unavailable(new Error(answer.reverted))
+    },
+    async broadcast(raw, hash) {
+      let maybe = false
+      const answer = await rounds<Broadcast>(
+        'eth_sendRawTransaction',
+        [raw],
+        (said) => {
+          if ('result' in said) return said.result === hash ? 'accepted' : undefined
+          const found = classify(said.error.message)
+          // A node that was asked before may have it, and then another one's refusal proves nothing.
+          return maybe && typeof found === 'object' ? 'unclear' : found
+        },
+        () => void (maybe = true),
+      )
+      return answer ?? 'unclear'
+    },
+    close() {
+      closed = true
+      for (const aborter of open) aborter.abort()
+    },
+  }
+}
+
+function unavailable(cause: unknown): PaymentError {
+  return new PaymentError('rail-unavailable', 'No RPC endpoint of the chain answers.', {
+    cause,
+    retryable: true,
+  })
+}
+
+function endpoint(url: string, index: number): Endpoint {
+  const parsed = URL.canParse(url) ? new URL(url) : undefined
+  if (parsed?.protocol !== 'https:' && parsed?.protocol !== 'http:')
+    throw new RangeError(`RPC address ${index + 1} of "rpc" is not an http or https address.`)
+  if (parsed.username || parsed.password)
+    throw new RangeError(
+      `RPC address ${index + 1} of "rpc" has a user name in it, which cannot be sent. Use one with a key in its path.`,
+    )
+  return { index, url, restsUntilAt: 0, proven: false }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  if (signal.aborted) resolve()
+  signal.addEventListener('abort', () => resolve(), { once: true })
+  return promise
+}
+
+/** The body, up to the limit: a node is trusted with truth, not with memory. */
+async function text(response: Response): Promise<string> {
+  if (!response.body) return ''
+  const chunks: Uint8Array[] = []
+  let size = 0
+  for await (const chunk of response.body) {
+    size += chunk.length
+    if (size > ANSWER_BYTES_MAX) throw new Error('answer too large')
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
+}
+
+function readSaid(answer: JsonObject): Said | undefined {
+  const { result, error } = answer
+  if (isObject(error)) {
+    const { code, message } = error
+    return { error: { code: Number(code), message: typeof message === 'string' ? message : '' } }
+  }
+  return result === undefined ? undefined : { result }
+}
+
+/** Whether the execution failed, which every honest node would say; anything else is a fault of this node. */
+function isRevert({ code, message }: NodeError): boolean {
+  return code === 3 || /revert|out of gas|gas required exceeds|invalid opcode/i.test(message)
+}
+
+/** What the texts of the common nodes (geth, reth, nethermind, erigon, besu, anvil) mean for a transaction. */
+function classify(message: string): Broadcast | undefined {
+  if (/already (?:known|imported|exists)|known transaction/i.test(message)) return 'accepted'
+  const row = refusals.find(([, pattern]) => pattern.test(message))
+  return row && { refused: row[0] }
+}
+
+const refusals: readonly (readonly [Refused, RegExp])[] = [
+  ['nonce', /nonce (?:is )?too low|replacement transaction|invalid nonce|old nonce/i],
+  ['funds', /insufficient (?:funds|balance)/i],
+  ['fee', /underpriced|fee cap|max fee per gas less|gas price (?:below|too low)|fee too low/i],
+  ['gas', /intrinsic gas|exceeds block gas|gas limit/i],
+  ['invalid', /invalid (?:sender|signature|chain)|type not supported|rlp/i],
+]
+
+/** Bytes that a node said, in lower case. @throws {Error} if they are not. */
+export function readHex(said: Json | undefined): Hex {
+  if (typeof said !== 'string' || !/^0x[0-9a-fA-F]*$/.test(said)) throw new Error('not hex')
+  return lower(said as Hex)
+}
+
+/** A number that a node said. @throws {Error} if it is not one of at most 256 bits. */
+export function readNumber(said: Json | undefined): bigint {
+  if (typeof said !== 'string' || !/^0x[0-9a-fA-F]{1,64}$/.test(said))
+    throw new Error('not a quantity')
+  return BigInt(said)
+}

@@ -1,0 +1,305 @@
+import type { Json, JsonObject } from '../../core/json.ts'
+import { isObject } from '../../core/json.ts'
+import { PaymentError } from '../../core/problem.ts'
+import type { Call, CallAnswer } from './abi.ts'
+import {
+  CANCELED_TOPIC,
+  TRANSFER_TOPIC,
+  USED_TOPIC,
+  bytes,
+  decodeBatch,
+  encode,
+  encodeBatch,
+  padded,
+  selectors,
+  uint,
+  word,
+} from './abi.ts'
+import type { Hex } from './hex.ts'
+import { quantity } from './hex.ts'
+import type { Proof } from './proof.ts'
+import type { Answer, Parse, Rpc } from './rpc.ts'
+import { readHex, readNumber } from './rpc.ts'
+
+/** Multicall3, at the same address on all common chains. */
+export const MULTICALL3: Hex = '0xca11bde05977b3631167028862be2a173976ca11'
+
+/** Blocks per question for logs: what the strictest of the common nodes answer. */
+export const LOG_BLOCKS = 1_000
+/** Most questions for logs about one spend: with two-second blocks about three days. */
+export const LOG_STEPS_MAX = 128
+
+/** A spend on a token: who, to whom, how much, by which nonce. All hex in lower case. */
+export interface Spend {
+  readonly token: Hex
+  readonly from: Hex
+  readonly nonce: Hex
+  readonly payee: Hex
+  readonly amount: bigint
+}
+
+/** A line that a contract wrote. */
+interface LogLine {
+  readonly address: string
+  readonly topics: readonly string[]
+  readonly data: string
+}
+
+/** A transaction that is in a block. */
+export interface Mined {
+  readonly hash: Hex
+  readonly ok: boolean
+  readonly block: bigint
+  readonly blockHash: Hex
+  readonly logs: readonly LogLine[]
+}
+
+/** Where a nonce went: into our payment, elsewhere, or it cannot be seen. */
+export type Trace =
+  | { readonly kind: 'paid'; readonly hash: Hex; readonly at: number; readonly block: bigint }
+  | { readonly kind: 'elsewhere' }
+  | { readonly kind: 'unseen' }
+
+/** Whether a nonce is used, and the chain's time of the very block that says so, in seconds. */
+export interface NonceState {
+  readonly used: boolean
+  readonly time: bigint
+}
+
+/** Reads a chain for what concerns EIP-3009 tokens. Everything throws {@link PaymentError} when it cannot be read. */
+export interface Reader {
+  /** Looks whether Multicall3 is there. */
+  open(): Promise<void>
+  readonly batched: boolean
+  /** All calls at one block in one round trip, or, on a chain without Multicall3, in as many. `reverted`: as a whole. */
+  batch(
+    calls: readonly Call[],
+    options?: { readonly from?: Hex; readonly gas?: number },
+  ): Promise<readonly CallAnswer[] | 'reverted'>
+  state(spend: Pick<Spend, 'token' | 'from' | 'nonce'>): Promise<NonceState>
+  /** Undefined while it is in no block. */
+  mined(hash: Hex): Promise<Mined | undefined>
+  /** Looks for the transaction that used the nonce, newest blocks first. */
+  trace(spend: Spend): Promise<Trace>
+  height(): Promise<bigint>
+}
+
+/** Makes the reader. */
+export function createReader(rpc: Rpc): Reader {
+  let batched = true
+
+  const call = async <T>(
+    to: Hex,
+    data: Hex,
+    rest: { readonly from?: Hex; readonly gas?: number },
+    parse: Parse<T>,
+  ): Promise<Answer<T>> => {
+    const { from, gas } = rest
+    const fields = { to, data, ...(from && { from }), ...(gas && { gas: quantity(gas) }) }
+    return rpc.ask('eth_call', [fields, 'latest'], parse)
+  }
+
+  const batch: Reader['batch'] = async (calls, rest = {}) => {
+    if (!batched) return Promise.all(calls.map((one) => single(one, rest)))
+    const answer = await call(MULTICALL3, encodeBatch(calls), rest, (said) =>
+      readBatch(said, calls.length),
+    )
+    return 'result' in answer ? answer.result : 'reverted'
+  }
+
+  const single = async (
+    { target, data }: Call,
+    rest: { readonly from?: Hex; readonly gas?: number },
+  ): Promise<CallAnswer> => {
+    const answer = await call(target, data, rest, readHex)
+    return 'result' in answer ? { ok: true, data: answer.result } : { ok: false, data: '0x' }
+  }
+
+  const height = (): Promise<bigint> => rpc.read('eth_blockNumber', [], readNumber)
+
+  const mined = (hash: Hex): Promise<Mined | undefined> =>
+    rpc.read('eth_getTransactionReceipt', [hash], (said) =>
+      said === null ? undefined : readMined(said),
+    )
+
+  const trace = async (spend: Spend): Promise<Trace> => {
+    let to = await height()
+    for (let step = 0; step < LOG_STEPS_MAX && to >= 0n; step++) {
+      const from = to >= LOG_BLOCKS ? to - BigInt(LOG_BLOCKS) + 1n : 0n
+      const found = await useOf(spend, from, to)
+      if (found) return judge(found, spend)
+      to = from - 1n
+    }
+    return { kind: 'unseen' }
+  }
+
+  /** The transaction that used or cancelled the nonce in these blocks. */
+  const useOf = (spend: Spend, from: bigint, to: bigint): Promise<Hex | undefined> => {
+    const filter = {
+      address: spend.token,
+      topics: [[USED_TOPIC, CANCELED_TOPIC], `0x${padded(spend.from)}`, spend.nonce],
+      fromBlock: quantity(from),
+      toBlock: quantity(to),
+    }
+    return rpc.read('eth_getLogs', [filter], (said) => {
+      const [line] = readList(said)
+      return line === undefined ? undefined : readHex(readObject(line)['transactionHash'])
+    })
+  }
+
+  const judge = async (hash: Hex, spend: Spend): Promise<Trace> => {
+    const found = await mined(hash)
+    if (!found) return { kind: 'unseen' }
+    if (!pays(found, spend)) return { kind: 'elsewhere' }
+    const at = Number(await rpc.read('eth_getBlockByHash', [found.blockHash, false], readTime))
+    return { kind: 'paid', hash, at: at * 1000, block: found.block }
+  }
+
+  /** Both at one block: an unused nonce was unused at that time. */
+  const state: Reader['state'] = async (spend) => {
+    const asked = stateCall(spend)
+    const clock: Call = { target: MULTICALL3, data: timestamp, allowFailure: false }
+    if (batched) {
+      const answers = await batch([asked, clock])
+      const time = answers === 'reverted' ? undefined : uint(answers[1]?.data ?? '0x')
+      if (answers === 'reverted' || time === undefined) throw unreadable()
+      return { used: readState(answers[0]), time }
+    }
+    // The time first: a nonce that is unused later was unused at that time too.
+    const time = await rpc.read('eth_getBlockByNumber', ['latest', false], readTime)
+    return { used: readState(await single(asked, {})), time }
+  }
+
+  return {
+    get batched() {
+      return batched
+    },
+    async open() {
+      batched = (await rpc.read('eth_getCode', [MULTICALL3, 'latest'], readHex)) !== '0x'
+    },
+    batch,
+    state,
+    mined,
+    trace,
+    height,
+  }
+}
+
+const timestamp = selectors.getCurrentBlockTimestamp
+
+/**
+ * Whether the transaction made this payment, by the token's own words: `AuthorizationUsed` with the nonce and, right
+ * behind it, the `Transfer`. Right behind, for a transaction may carry several transfers between the same two, and each
+ * belongs to one nonce only.
+ */
+export function pays(mined: Mined, spend: Spend): boolean {
+  const lines = mined.logs.filter(({ address }) => address === spend.token)
+  const at = lines.findIndex(
+    ({ topics: [topic, from, nonce] }) =>
+      topic === USED_TOPIC && from === `0x${padded(spend.from)}` && nonce === spend.nonce,
+  )
+  const next = at === -1 ? undefined : lines[at + 1]
+  return mined.ok && next !== undefined && isTransfer(next, spend.from, spend.payee, spend.amount)
+}
+
+/** Whether the transaction moved exactly this amount of the token between these two. */
+export function moved(mined: Mined, token: Hex, from: Hex, to: Hex, amount: bigint): boolean {
+  return (
+    mined.ok &&
+    mined.logs.some((line) => line.address === token && isTransfer(line, from, to, amount))
+  )
+}
+
+function isTransfer(line: LogLine, from: Hex, to: Hex, amount: bigint): boolean {
+  const [topic, sender, receiver] = line.topics
+  return (
+    topic === TRANSFER_TOPIC &&
+    sender === `0x${padded(from)}` &&
+    receiver === `0x${padded(to)}` &&
+    line.data === `0x${word(amount)}`
+  )
+}
+
+/** `authorizationState(from, nonce)`. */
+export function stateCall(spend: Pick<Spend, 'token' | 'from' | 'nonce'>): Call {
+  const data = encode(selectors.authorizationState, padded(spend.from), spend.nonce.slice(2))
+  return { target: spend.token, data, allowFailure: true }
+}
+
+/** Whether the nonce is used. @throws {PaymentError} when the token did not say. */
+export function readState(answer: CallAnswer | undefined): boolean {
+  const value = answer?.ok === true ? uint(answer.data) : undefined
+  if (value !== 0n && value !== 1n) throw unreadable()
+  return value === 1n
+}
+
+/** `balanceOf(account)`. */
+export function balanceCall(token: Hex, account: Hex): Call {
+  const data = encode(selectors.balanceOf, padded(account))
+  return { target: token, data, allowFailure: true }
+}
+
+/** `transferWithAuthorization`: the overload of v, r and s for 65 bytes, which all tokens have, otherwise that of bytes. */
+export function transferCall(token: Hex, proof: Proof, signature: Hex): Call {
+  const { from, to, value, validAfter, validBefore, nonce } = proof
+  const words = [
+    padded(from),
+    padded(to),
+    word(value),
+    word(validAfter),
+    word(validBefore),
+    nonce.slice(2),
+  ]
+  return { target: token, data: signed(words, signature), allowFailure: true }
+}
+
+function signed(words: readonly string[], signature: Hex): Hex {
+  if (signature.length !== 132)
+    return encode(selectors.transferWithAuthorizationBytes, ...words, word(0xe0), bytes(signature))
+  const r = signature.slice(2, 66)
+  const s = signature.slice(66, 130)
+  const v = signature.slice(130).padStart(64, '0')
+  return encode(selectors.transferWithAuthorization, ...words, v, r, s)
+}
+
+function readBatch(said: Json, count: number): readonly CallAnswer[] {
+  const answers = decodeBatch(readHex(said))
+  if (answers?.length !== count) throw new Error('not the answers of a batch')
+  return answers
+}
+
+function readMined(said: Json): Mined {
+  const { transactionHash, status, blockNumber, blockHash, logs } = readObject(said)
+  return {
+    hash: readHex(transactionHash),
+    ok: status === '0x1',
+    block: readNumber(blockNumber),
+    blockHash: readHex(blockHash),
+    logs: readList(logs).map(readLine),
+  }
+}
+
+function readLine(said: Json): LogLine {
+  const { address, topics, data } = readObject(said)
+  return { address: readHex(address), topics: readList(topics).map(readHex), data: readHex(data) }
+}
+
+function readTime(said: Json): bigint {
+  return readNumber(readObject(said)['timestamp'])
+}
+
+function readObject(said: Json): JsonObject {
+  if (!isObject(said)) throw new Error('not an object')
+  return said
+}
+
+function readList(said: Json | undefined): readonly Json[] {
+  if (!Array.isArray(said)) throw new Error('not a list')
+  return said
+}
+
+function unreadable(): PaymentError {
+  return new PaymentError('rail-unavailable', 'The token answers something unreadable.', {
+    retryable: true,
+  })
+}

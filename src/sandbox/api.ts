@@ -1,0 +1,125 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { PriceRequest, Routes } from '../adapters/routes.ts'
+import type { Clock } from '../core/ports.ts'
+
+/** The sample API: what it sells, for how much. Each route shows one thing that a seller may want. */
+export const routes: Routes = {
+  'GET /weather': {
+    price: '0.001 USD',
+    description: 'The weather at a place',
+    mimeType: 'application/json',
+  },
+  'GET /report/:id': {
+    price: ({ query }: PriceRequest) => `${writeCents(readPages(query) ?? 1)} USD`,
+    description: 'A report, a cent a page',
+    mimeType: 'text/plain',
+  },
+  'POST /echo': {
+    price: '0.002 USD',
+    description: 'What you sent, counted',
+    mimeType: 'application/json',
+  },
+  'GET /stream': {
+    price: '0.005 USD',
+    description: 'Five events, one a second',
+    mimeType: 'text/event-stream',
+  },
+  'GET /health': 'free',
+  'GET /': 'free',
+}
+
+/** A route as a reader would try it. */
+export interface Sample {
+  readonly method: string
+  readonly path: string
+  /** The price of just this request. */
+  readonly price: string
+  readonly about: string
+}
+
+/** One request for each paid route. */
+export const samples: readonly Sample[] = [
+  { method: 'GET', path: '/weather', price: '0.001 USD', about: 'JSON, the smallest price' },
+  {
+    method: 'GET',
+    path: '/report/7?pages=3',
+    price: '0.03 USD',
+    about: 'the price is worked out for the request',
+  },
+  { method: 'POST', path: '/echo', price: '0.002 USD', about: 'paid for just this body' },
+  { method: 'GET', path: '/stream', price: '0.005 USD', about: 'server-sent events' },
+]
+
+/** Most pages of a report. */
+const PAGES_MAX = 20
+
+const EVENTS = 5
+const EVENT_MS = 1_000
+
+/** Does the work of a request that is paid, or free. */
+export function createApi(
+  clock: Clock,
+): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
+  return async (request, response) => {
+    const [path = '', query = ''] = (request.url ?? '').split('?', 2)
+    if (path === '/weather') return json(response, 200, weather(clock.now()))
+    if (path === '/echo') return json(response, 200, echo(await bodyOf(request)))
+    if (path === '/health') return json(response, 200, { ok: true })
+    if (path === '/stream') return stream(response, clock)
+    if (path.startsWith('/report/')) return report(response, path, query)
+    return json(response, 404, { detail: 'There is nothing here.' })
+  }
+}
+
+function weather(at: number): object {
+  const hour = new Date(at).getUTCHours()
+  const celsius = Math.round(12 - 6 * Math.cos((hour / 12) * Math.PI))
+  return { place: 'Tolsey', celsius, sky: hour % 6 === 0 ? 'rain' : 'clear', at }
+}
+
+async function bodyOf(request: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  for await (const chunk of request as AsyncIterable<Buffer>) chunks.push(chunk)
+  return Buffer.concat(chunks)
+}
+
+function echo(body: Buffer): object {
+  return { bytes: body.length, text: body.toString() }
+}
+
+function report(response: ServerResponse, path: string, query: string): void {
+  const pages = readPages(query)
+  // Not a success, and so not charged.
+  if (pages === undefined)
+    return json(response, 400, { detail: `"pages" is a whole number from 1 to ${PAGES_MAX}.` })
+  const lines = Array.from({ length: pages }, (_, i) => `Page ${i + 1} of ${pages}.`)
+  response.writeHead(200, { 'content-type': 'text/plain; charset=utf-8' })
+  response.end(`Report ${path.slice('/report/'.length)}\n${lines.join('\n')}\n`)
+}
+
+async function stream(response: ServerResponse, clock: Clock): Promise<void> {
+  const gone = new AbortController()
+  response.once('close', () => gone.abort())
+  response.writeHead(200, { 'content-type': 'text/event-stream' })
+  for (let i = 1; i <= EVENTS && !gone.signal.aborted; i++) {
+    response.write(`id: ${i}\ndata: ${JSON.stringify({ event: i, of: EVENTS })}\n\n`)
+    if (i < EVENTS) await clock.sleep(EVENT_MS, gone.signal)
+  }
+  response.end()
+}
+
+/** How many pages are asked for, one if nothing is said. */
+function readPages(query: string): number | undefined {
+  const said = new URLSearchParams(query).get('pages') ?? '1'
+  const pages = Number(said)
+  return /^\d{1,2}$/.test(said) && pages >= 1 && pages <= PAGES_MAX ? pages : undefined
+}
+
+function writeCents(cents: number): string {
+  return `${Math.floor(cents / 100)}.${String(cents % 100).padStart(2, '0')}`
+}
+
+function json(response: ServerResponse, status: number, value: unknown): void {
+  response.writeHead(status, { 'content-type': 'application/json' })
+  response.end(`${JSON.stringify(value)}\n`)
+}

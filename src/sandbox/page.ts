@@ -1,0 +1,102 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Sample } from './api.ts'
+
+/** What the front page tells. */
+export interface Front {
+  readonly gateway: string
+  readonly rpc: string
+  readonly usdc: string
+  readonly seller: { readonly address: string }
+  readonly buyer: { readonly address: string }
+  /** Where faults are set. */
+  readonly faults: string
+  readonly samples: readonly Sample[]
+}
+
+/** Answers with the front page: HTML for a browser, text for a terminal. */
+export function answerFront(
+  front: Front,
+  request: IncomingMessage,
+  response: ServerResponse,
+): void {
+  const browser = request.headers.accept?.includes('text/html') ?? false
+  response.writeHead(200, {
+    'content-type': `text/${browser ? 'html' : 'plain'}; charset=utf-8`,
+    'content-security-policy': "default-src 'none'",
+    vary: 'accept',
+  })
+  response.end(browser ? frontHtml(front) : frontText(front))
+}
+
+/** The front page as text, for a terminal. */
+export function frontText(front: Front): string {
+  const { gateway, samples, seller, buyer } = front
+  const [first] = samples
+  const url = gateway + (first?.path ?? '')
+  return [
+    'A paid API on a private chain. Nothing here is worth anything.',
+    '',
+    ...samples.map(
+      ({ method, path, price, about }) =>
+        `${method.padEnd(5)}${gateway}${path}  ${price}  ${about}`,
+    ),
+    '',
+    `See what is asked:  curl -i ${url}`,
+    `Pay:                tolsey pay ${url}`,
+    `Break something:    curl -H 'content-type: application/json' -d '{"drop": 1}' ${front.faults}`,
+    '',
+    `Chain   ${front.rpc} (84532)`,
+    `USDC    ${front.usdc}`,
+    `Seller  ${seller.address}`,
+    `Buyer   ${buyer.address}`,
+    '',
+  ].join('\n')
+}
+
+/** The front page as HTML, for a browser. */
+export function frontHtml(front: Front): string {
+  const { gateway, samples, seller, buyer } = front
+  const rows = samples.map(
+    ({ method, path, price, about }) =>
+      html`<tr>
+        <td>${method}</td>
+        <td><code>${gateway}${path}</code></td>
+        <td>${price}</td>
+        <td>${about}</td>
+      </tr>`,
+  )
+  const [first] = samples
+  const url = gateway + (first?.path ?? '')
+  return [
+    '<!doctype html><html lang="en"><meta charset="utf-8"><title>Tolsey sandbox</title>',
+    '<meta name="viewport" content="width=device-width">',
+    '<h1>A paid API on a private chain</h1><p>Nothing here is worth anything.</p>',
+    `<table>${rows.join('')}</table>`,
+    html`<p>See what is asked: <code>curl -i ${url}</code></p>`,
+    html`<p>Pay: <code>tolsey pay ${url}</code></p>`,
+    html`<p>
+      Break something:
+      <code>curl -H 'content-type: application/json' -d '{"drop": 1}' ${front.faults}</code>
+    </p>`,
+    html`<p>Chain <code>${front.rpc}</code> (84532), USDC <code>${front.usdc}</code></p>`,
+    html`<p>Seller <code>${seller.address}</code>, buyer <code>${buyer.address}</code></p>`,
+    '</html>\n',
+  ].join('\n')
+}
+
+/** HTML whose every value is escaped. */
+function html(parts: TemplateStringsArray, ...values: readonly string[]): string {
+  return String.raw({ raw: parts }, ...values.map(escape))
+}
+
+const entities: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+}
+
+function escape(text: string): string {
+  return text.replaceAll(/[&<>"']/g, (sign) => entities[sign] ?? '')
+}

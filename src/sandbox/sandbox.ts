@@ -1,0 +1,287 @@
+import { once } from 'node:events'
+import { access, mkdir, rename } from 'node:fs/promises'
+import type { RequestListener, Server } from 'node:http'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import type { Seller } from '../adapters/http.ts'
+import { toll } from '../adapters/node.ts'
+import { systemClock } from '../core/clock.ts'
+import type { Observe } from '../core/event.ts'
+import { createMac } from '../core/mac.ts'
+import { createOffers } from '../core/offers.ts'
+import type { Clock, Gate, Ledger } from '../core/ports.ts'
+import { PaymentError } from '../core/problem.ts'
+import { createGate } from '../gate/gate.ts'
+import { sqlite } from '../ledger/sqlite.ts'
+import { x402 } from '../protocols/x402/http.ts'
+import { evm } from '../rails/evm/rail.ts'
+import { accountOf } from '../rails/evm/signer.ts'
+import { FAULTS_PATH, createAdmin } from './admin.ts'
+import { createApi, routes, samples } from './api.ts'
+import type { Chain } from './chain.ts'
+import { startChain } from './chain.ts'
+import { cutting } from './cut.ts'
+import type { Switches } from './faults.ts'
+import { createSwitches } from './faults.ts'
+import type { Keys } from './keys.ts'
+import { keepKeys } from './keys.ts'
+import { lock } from './lock.ts'
+import type { Front } from './page.ts'
+import { answerFront } from './page.ts'
+import type { Proxy } from './proxy.ts'
+import { startProxy } from './proxy.ts'
+import { createSaver } from './saver.ts'
+
+/** What each buyer begins with: 100 USDC. */
+const BUYER_USDC = 100_000_000n
+
+/** What the settler begins with for gas: 10 ether. */
+const SETTLER_WEI = 10n ** 19n
+
+/** How long answers in progress may take once the sandbox is to stop. */
+const DRAIN_MS = 500
+
+/** How often payments whose end is open are looked at. */
+const RECOVER_MS = 2_000
+
+const BOOKS = 'books.sqlite'
+
+/** What a sandbox is started with. */
+export interface SandboxOptions {
+  /** Port of the gateway on loopback; 0 takes a free one. */
+  readonly port: number
+  /** Where keys, chain and books are kept between two runs. One sandbox at a time. */
+  readonly stateDir: string
+  readonly clock?: Clock
+  readonly observe?: Observe
+  /** Told, in a sentence, what a person should know: for instance that a kept chain could not be read. */
+  readonly notice?: (sentence: string) => void
+}
+
+/** What is there to try. */
+export interface Description {
+  readonly gateway: string
+  readonly rpc: string
+  readonly buyer: { readonly privateKey: string; readonly address: string }
+  readonly seller: { readonly address: string }
+  readonly routes: readonly {
+    readonly method: string
+    readonly url: string
+    readonly price: string
+  }[]
+}
+
+/** A seller with a paid API, on a chain of its own. */
+export interface Sandbox {
+  readonly chain: Chain
+  readonly ledger: Ledger
+  readonly faults: Switches
+  /** Other buyers who hold the same, for tests with several. */
+  readonly buyers: readonly Description['buyer'][]
+  describe(): Description
+  /** Ends what is in progress, saves, and leaves no process and no listener. Safe to call twice. */
+  stop(): Promise<void>
+}
+
+/**
+ * Starts a sandbox: chain, rail, books, gate and a sample API. It ends with this process at the latest.
+ * @throws {PaymentError} with what to do, when the directory or the port is taken or the node is not installed.
+ */
+export async function startSandbox(options: SandboxOptions): Promise<Sandbox> {
+  const ends: End[] = []
+  try {
+    return await build(options, ends)
+  } catch (error) {
+    await unwind(ends)
+    throw error
+  }
+}
+
+/** Undoes one step of the start. */
+type End = () => unknown
+
+async function unwind(ends: End[]): Promise<void> {
+  for (let end = ends.pop(); end; end = ends.pop()) await end()
+}
+
+async function build(options: SandboxOptions, ends: End[]): Promise<Sandbox> {
+  const { stateDir, clock = systemClock } = options
+  await mkdir(stateDir, { recursive: true, mode: 0o700 })
+  ends.push(lock(join(stateDir, 'lock')))
+  const keys = await keepKeys(join(stateDir, 'keys.json'))
+  const server = await listen(options.port)
+  ends.push(() => drain(server, clock))
+  const gateway = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+
+  const chain = await startChain({
+    stateFile: join(stateDir, 'chain.json'),
+    ...(options.notice && { notice: options.notice }),
+  })
+  ends.push(() => chain.stop())
+  if (await isNew(chain, keys)) {
+    await setBooksAside(options)
+    await fund(chain, keys)
+  }
+  const saver = createSaver(() => chain.save(), clock)
+  ends.push(() => saver.stop())
+  const faults = createSwitches()
+  const proxy = await startProxy({
+    rpc: chain.rpc,
+    faults,
+    clock,
+    onTransaction: (raw) => chain.record(raw),
+    onChange: () => saver.changed(),
+  })
+  ends.push(() => proxy.stop())
+
+  const { seller, ledger } = await open(options, keys, chain, proxy, gateway, ends)
+  const description = describe(gateway, proxy, keys)
+  const front: Front = { ...description, usdc: chain.usdc, faults: gateway + FAULTS_PATH, samples }
+  const api = createApi(clock)
+  const admin = createAdmin(faults, chain)
+  const sold = toll(seller, routes, (request, response) =>
+    request.url === '/' ? answerFront(front, request, response) : api(request, response),
+  )
+  const cut = cutting(seller.protocols, faults, sold)
+  serve(server, (request, response) =>
+    request.url === FAULTS_PATH ? admin(request, response) : cut(request, response),
+  )
+
+  let ended: Promise<void> | undefined
+  return {
+    chain,
+    ledger,
+    faults,
+    buyers: keys.buyers.map(identity),
+    describe: () => description,
+    stop: () => (ended ??= unwind(ends)),
+  }
+}
+
+/** Takes the port before anything else is begun; requests that come early wait for {@link serve}. */
+async function listen(port: number): Promise<Server> {
+  const server = createServer()
+  server.listen(port, '127.0.0.1')
+  try {
+    await once(server, 'listening')
+  } catch (cause) {
+    throw new PaymentError(
+      'misconfigured',
+      `Port ${port} cannot be used. Free it, or choose another with TOLSEY_PORT.`,
+      { cause },
+    )
+  }
+  return server
+}
+
+function serve(server: Server, listener: RequestListener): void {
+  server.on('request', listener)
+}
+
+/** Nobody new is let in, those within may end, the rest is cut off. */
+async function drain(server: Server, clock: Clock): Promise<void> {
+  const closed = once(server, 'close')
+  server.close()
+  server.closeIdleConnections()
+  const waiting = new AbortController()
+  await Promise.race([closed, clock.sleep(DRAIN_MS, waiting.signal)])
+  waiting.abort()
+  server.closeAllConnections()
+  await closed
+}
+
+/** The settler has ether from the first moment on. */
+async function isNew(chain: Chain, { settler }: Keys): Promise<boolean> {
+  const held = await chain.request('eth_getBalance', [identity(settler).address, 'latest'])
+  return BigInt(String(held)) === 0n
+}
+
+async function fund(chain: Chain, { settler, buyers }: Keys): Promise<void> {
+  for (const buyer of buyers) await chain.mint(identity(buyer).address, BUYER_USDC)
+  // Last: whoever finds it there finds the rest.
+  await chain.fundEther(identity(settler).address, SETTLER_WEI)
+  await chain.save()
+}
+
+/** Books of a chain that is gone would only contradict the new one. */
+async function setBooksAside({ stateDir, notice }: SandboxOptions): Promise<void> {
+  const books = join(stateDir, BOOKS)
+  const there = await access(books).then(
+    () => true,
+    () => false,
+  )
+  if (!there) return
+  for (const suffix of ['', '-wal', '-shm'])
+    await rename(books + suffix, `${books}.old${suffix}`).catch(() => undefined)
+  notice?.(`The books of the chain before lie in ${books}.old now. New ones have begun.`)
+}
+
+interface Opened {
+  readonly seller: Seller
+  readonly ledger: Ledger
+}
+
+/** The seller, made of the same parts as any other. */
+async function open(
+  { stateDir, clock = systemClock, observe }: SandboxOptions,
+  keys: Keys,
+  chain: Chain,
+  proxy: Proxy,
+  gateway: string,
+  ends: End[],
+): Promise<Opened> {
+  const watched = { clock, ...(observe && { observe }) }
+  const ledger = await sqlite({ file: join(stateDir, BOOKS), clock })
+  ends.push(() => ledger.close())
+  const rail = evm({
+    network: chain.network,
+    rpc: proxy.faulty,
+    payTo: identity(keys.seller).address,
+    signer: keys.settler,
+    refundSigner: keys.seller,
+    ...watched,
+  })
+  ends.push(() => rail.close())
+  await rail.open()
+  const offers = createOffers(createMac([keys.secret], 'offers'))
+  const gate = createGate({ rails: [rail], ledger, offers, ...watched })
+  ends.push(() => gate.close())
+  ends.push(await keepRecovering(gate, clock))
+  const origin = [gateway, gateway.replace('127.0.0.1', 'localhost')]
+  const seller = { gate, protocols: [x402([rail])], realm: 'sandbox', origin, ...watched }
+  return { seller, ledger }
+}
+
+/** Looks after open payments now and again. */
+async function keepRecovering(gate: Gate, clock: Clock): Promise<End> {
+  const ending = new AbortController()
+  await gate.recover()
+  const loop = async (): Promise<void> => {
+    while (!ending.signal.aborted) {
+      await clock.sleep(RECOVER_MS, ending.signal)
+      // The chain may be dead by a fault; the next time is soon.
+      if (!ending.signal.aborted) await gate.recover().catch(() => undefined)
+    }
+  }
+  const looping = loop()
+  return () => {
+    ending.abort()
+    return looping
+  }
+}
+
+function describe(gateway: string, { rpc }: Proxy, keys: Keys): Description {
+  const [buyer = ''] = keys.buyers
+  return {
+    gateway,
+    rpc,
+    buyer: identity(buyer),
+    seller: { address: identity(keys.seller).address },
+    routes: samples.map(({ method, path, price }) => ({ method, url: gateway + path, price })),
+  }
+}
+
+function identity(privateKey: string): Description['buyer'] {
+  return { privateKey, address: accountOf(privateKey).address }
+}

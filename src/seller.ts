@@ -1,0 +1,101 @@
+import type { Seller } from './adapters/http.ts'
+import { systemClock } from './core/clock.ts'
+import { createMac } from './core/mac.ts'
+import { createOffers } from './core/offers.ts'
+import type { Clock, Ledger, Rail } from './core/ports.ts'
+import { createGate } from './gate/gate.ts'
+
+/** How often open payments are looked at. */
+export const RECOVER_MS = 15_000
+
+/** What a seller is made of. */
+export interface SellerSettings extends Omit<Seller, 'gate' | 'realm'> {
+  /** Signs offers; at least 32 bytes. With several, the first signs and the others are still believed. */
+  readonly secret: string | readonly string[]
+  readonly rails: readonly Rail[]
+  /** Shared by all processes that take money for the same payee. */
+  readonly ledger: Ledger
+  /** The protection space; the host of `origin` if absent. */
+  readonly realm?: string
+  readonly offerValidMs?: number
+  readonly deferredMax?: number
+}
+
+/** A seller that is open for business. */
+export interface OpenSeller extends Seller {
+  /** Ends the watching of open payments and the rails. The ledger stays open: it belongs to the caller. */
+  close(): Promise<void>
+}
+
+/**
+ * Puts the parts together: opens the rails, which check themselves against their networks, closes what a crash left
+ * open, and goes on looking at open payments until it is closed.
+ *
+ * @example
+ * const rail = evm({ network: 'base', rpc, payTo, signer })
+ * const seller = await createSeller({ secret, rails: [rail], protocols: [x402([rail])], ledger: await sqlite({ file }) })
+ * createServer(toll(seller, { 'GET /weather': '0.01 USD' }, listener)).listen(8080)
+ *
+ * @throws {RangeError} when the secret must not be used, {PaymentError} when a rail and its network do not agree.
+ */
+export async function createSeller(settings: SellerSettings): Promise<OpenSeller> {
+  const {
+    secret,
+    rails,
+    ledger,
+    offerValidMs,
+    deferredMax,
+    clock = systemClock,
+    ...rest
+  } = settings
+  const offers = createOffers(createMac(typeof secret === 'string' ? [secret] : secret, 'offers'))
+  const { observe } = settings
+  const gate = createGate({
+    rails,
+    ledger,
+    offers,
+    clock,
+    ...(observe && { observe }),
+    ...(offerValidMs !== undefined && { offerValidMs }),
+    ...(deferredMax !== undefined && { deferredMax }),
+  })
+  await Promise.all(rails.map((rail) => rail.open()))
+  await gate.recover()
+  const closing = new AbortController()
+  const watching = watch(
+    () => gate.recover(),
+    clock,
+    closing.signal,
+    (error) => observe?.({ type: 'fault', at: clock.now(), where: 'recover', error }),
+  )
+  return {
+    ...rest,
+    gate,
+    clock,
+    realm: settings.realm ?? realmOf(settings.origin),
+    async close() {
+      closing.abort()
+      await watching
+      await gate.close()
+      await Promise.all(rails.map((rail) => rail.close()))
+    },
+  }
+}
+
+async function watch(
+  look: () => Promise<void>,
+  clock: Clock,
+  signal: AbortSignal,
+  fault: (error: unknown) => void,
+): Promise<void> {
+  for (;;) {
+    await clock.sleep(RECOVER_MS, signal)
+    if (signal.aborted) return
+    await look().catch(fault)
+  }
+}
+
+function realmOf(origin: Seller['origin']): string {
+  const [first] = typeof origin === 'string' ? [origin] : (origin ?? [])
+  return first === undefined ? 'tolsey' : new URL(first).host
+}
