@@ -1,6 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { parentPort, workerData } from 'node:worker_threads'
 import { assert, Bug } from '../core/assert.ts'
+import { systemChance } from '../core/chance.ts'
 import { PaymentError } from '../core/problem.ts'
 import { perform, writes } from './commands.ts'
 import type { Command } from './commands.ts'
@@ -88,12 +89,17 @@ function whenFree<T>(work: () => T): T {
       return work()
     } catch (error) {
       if (![BUSY, LOCKED].includes(codeOf(error)) || performance.now() > deadline) throw error
-      pause(Math.random() * Math.min(attempts, PAUSE_MS_MAX))
+      pause(Math.min(attempts, PAUSE_MS_MAX) * chance())
     }
   }
 }
 
 const nothing = new Int32Array(new SharedArrayBuffer(4))
+
+/** A number from zero to one, coarse enough for a pause. */
+function chance(): number {
+  return (systemChance(1)[0] ?? 0) / 255
+}
 
 function pause(ms: number): void {
   Atomics.wait(nothing, 0, 0, ms)

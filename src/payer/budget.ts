@@ -20,7 +20,7 @@ const PREFIX = 'spent'
 const words: Readonly<Record<Sum, string>> = { perHost: 'host', perDay: 'day', total: 'total' }
 
 /** The calendar day in UTC, `2026-11-20`. */
-export function dayOf(at: number): string {
+function dayOf(at: number): string {
   return new Date(at).toISOString().slice(0, 10)
 }
 

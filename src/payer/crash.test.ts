@@ -8,7 +8,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { describe, test } from 'node:test'
+import { after, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { systemClock } from '../core/clock.ts'
 import { PaymentError } from '../core/problem.ts'
@@ -52,8 +52,14 @@ interface Told {
   readonly odd: readonly unknown[]
 }
 
+const children: ChildProcess[] = []
+
 function start(...args: readonly string[]): ChildProcess {
-  return spawn(process.execPath, [self, 'buy', ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [self, 'buy', ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  children.push(child)
+  return child
 }
 
 async function told(child: ChildProcess): Promise<Told> {
@@ -79,6 +85,10 @@ function tests(): void {
   assert.equal(fileURLToPath(import.meta.url), self)
 
   describe('processes that share one budget', () => {
+    after(() => {
+      for (const child of children) child.kill('SIGKILL')
+    })
+
     test('eight at once sign exactly what it holds', async () => {
       await using seller = await selling(honest({ amount: '50000' }))
       await using shared = await books()

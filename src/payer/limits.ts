@@ -41,7 +41,10 @@ export const ADOPTION_MS_MAX = 10_000
 /** What must be left of a payment's validity for it to be worth sending again. */
 export const VALIDITY_LEFT_MS_MIN = 2_000
 
-/** Shortest time between two sweeps that nobody asked for. */
+/** How often open purchases are looked at beside new ones. */
+export const SWEEP_MS = 60_000
+
+/** Shortest time between two sweeps when the budget is full. */
 export const SWEEP_MS_MIN = 10_000
 
 /** Most steps of a purchase that may still be sent again; each time writes two. */

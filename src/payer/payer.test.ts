@@ -112,6 +112,31 @@ describe('a drop-in for fetch', () => {
   })
 })
 
+test('an abort ends the wait for an answer and for a signature that does not come', async () => {
+  await using seller = await selling(honest(cent))
+  const clock = leaping()
+  let reached = Promise.withResolvers<void>()
+  const never = () => {
+    reached.resolve()
+    return new Promise<never>(() => undefined)
+  }
+  const wallet = counting(clock, { pay: never })
+  for (const [parts, held] of [
+    [{ confirm: never }, 0],
+    [{ wallets: [wallet] }, 1],
+  ] as const) {
+    reached = Promise.withResolvers()
+    const controller = new AbortController()
+    const reason = new Error('enough')
+    const { payer, ledger } = paying(parts, clock)
+    const call = payer.fetch(seller.url, { signal: controller.signal })
+    await reached.promise
+    controller.abort(reason)
+    await assert.rejects(call, reason)
+    assert.equal((await open(ledger)).length, held)
+  }
+})
+
 describe('the choice', () => {
   test('the cheapest offer is paid, wherever it stands', async () => {
     await using seller = await selling(
@@ -270,6 +295,16 @@ describe('the budget', () => {
     await stops(four.url, /over total, which is 0\.03 USD/)
   })
 
+  test('a limit that is given later knows what was spent before', async () => {
+    await using seller = await selling(honest({ amount: '50000' }))
+    const first = paying({ policy: { perRequest: '0.05 USD', perDay: '1 USD' } })
+    await first.payer.fetch(seller.url)
+    const limits = { perRequest: '0.05 USD', total: '0.05 USD' }
+    const second = paying({ ledger: first.ledger, policy: limits })
+    await assert.rejects(second.payer.fetch(seller.url), { code: 'budget-exceeded' })
+    assert.equal(second.wallet.signed.length, 0)
+  })
+
   test('a seller that says "not paid" again and again gets no more than the budget', async () => {
     await using seller = await selling((_, res) =>
       res.writeHead(402, { ...asking({ amount: '50000' }), 'toy-error': '1' }).end(),
@@ -376,6 +411,54 @@ describe('a payment whose outcome is not known', () => {
     assert.equal((await second.payer.fetch(seller.url)).status, 200)
     assert.equal(second.wallet.signed.length, 0)
     assert.equal((await open(first.ledger)).length, 0)
+  })
+
+  test('while another process takes an open purchase over, nobody else does', async () => {
+    await using seller = await selling(({ req }, res) => {
+      if (!req.headers['toy-payment']) return void res.writeHead(402, asking(cent)).end()
+      if (seller.proofs().length <= 6) return void res.destroy()
+      return void res.writeHead(200, receiptFor(req)).end('served')
+    })
+    const { payer, wallet, ledger, clock } = paying()
+    await assert.rejects(payer.fetch(seller.url), { code: 'payment-unknown' })
+    const [left] = await open(ledger)
+    assert.ok(left)
+    await ledger.transfer({
+      key: `adoption/${left.key}`,
+      purpose: left.key,
+      asset: 'adoption',
+      amount: 1n,
+      legs: [{ debit: 'world/adoption', credit: 'world/payer' }],
+      leaseUntilAt: clock.now() + 10_000,
+      note: {},
+    })
+    assert.equal((await payer.fetch(seller.url)).status, 200)
+    assert.equal(wallet.signed.length, 2)
+    clock.leap(10_000)
+    assert.equal((await payer.fetch(seller.url)).status, 200)
+    assert.equal(wallet.signed.length, 2)
+    assert.equal((await ledger.find(left.key))?.state, 'posted')
+  })
+
+  test('a sweep leaves alone what is being worked on', async () => {
+    const arrived = Promise.withResolvers<void>()
+    const served = Promise.withResolvers<void>()
+    await using seller = await selling(({ req }, res) => {
+      if (!req.headers['toy-payment']) return void res.writeHead(402, asking(cent)).end()
+      arrived.resolve()
+      void served.promise.then(() => res.writeHead(200, receiptFor(req)).end())
+    })
+    const clock = leaping()
+    const wallet = counting(clock, { outcome: async () => 'dead' })
+    const { payer, ledger } = paying({ wallets: [wallet] }, clock)
+    const call = payer.fetch(seller.url)
+    await arrived.promise
+    clock.leap(3_600_000)
+    await payer.recover()
+    assert.equal((await open(ledger)).length, 1)
+    served.resolve()
+    assert.equal(paymentOf(await call)?.state, 'posted')
+    assert.equal((await open(ledger)).length, 0)
   })
 
   test('an expired payment is not sent again', async () => {

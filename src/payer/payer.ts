@@ -12,7 +12,7 @@ import type { Found } from './challenge.ts'
 import { readChallenges } from './challenge.ts'
 import type { Choice } from './choose.ts'
 import { choose } from './choose.ts'
-import { BODY_BYTES_MAX, SENDS_MS_MAX } from './limits.ts'
+import { BODY_BYTES_MAX, SENDS_MS_MAX, SWEEP_MS } from './limits.ts'
 import type { Payment } from './payment.ts'
 import { faultOf, setPayment } from './payment.ts'
 import type { Policy } from './policy.ts'
@@ -20,13 +20,13 @@ import { readPolicy, writeCost } from './policy.ts'
 import type { Purchase } from './purchases.ts'
 import { createPurchases } from './purchases.ts'
 import type { Answer, Outgoing } from './request.ts'
-import { addressOf, isRepeatable, readRequest, resourceOf, send } from './request.ts'
+import { addressOf, isRepeatable, orAbort, readRequest, resourceOf, send } from './request.ts'
 import { isPassing, waitMs } from './retry.ts'
 
 export type { Spent } from './budget.ts'
 export type { Payment } from './payment.ts'
 export { paymentOf } from './payment.ts'
-export type { Limit, Policy, Sum } from './policy.ts'
+export type { Policy } from './policy.ts'
 
 /** Pays for requests. */
 export interface Payer {
@@ -40,7 +40,7 @@ export interface Payer {
    * `payment-unknown`: the connection broke; call again. Whatever else fetch throws.
    */
   fetch(input: string | URL | Request, init?: RequestInit): Promise<Response>
-  /** Looks at all open purchases and closes those whose outcome is known. Runs by itself before the first purchase. */
+  /** Looks at all open purchases and closes those whose outcome is known. Runs by itself beside purchases. */
   recover(): Promise<void>
   /** What was spent so far, for each way of adding up. */
   spent(): Promise<readonly Spent[]>
@@ -94,7 +94,6 @@ export function createPayer(parts: PayerParts): Payer {
   const rules = readPolicy(parts.policy)
   const paying = protocols.flatMap((protocol) => protocol.fields.request)
   const purchases = createPurchases({ wallets, protocols, ledger, rules, clock, chance, observe })
-  let swept = false
 
   async function pay(first: Answer): Promise<Response> {
     const { request, response } = first
@@ -103,16 +102,10 @@ export function createPayer(parts: PayerParts): Payer {
     if (found.length === 0) return response
     discard(response)
     if (!isRepeatable(request)) throw unrepeatable()
-    sweepOnce()
+    // Beside the purchase, which does not wait for it.
+    purchases.sweepSoon(SWEEP_MS).catch((error: unknown) => fault('payer/sweep', error))
     const purchase = (await purchases.adopt(request)) ?? (await buy(found, first))
-    return present(purchase, request)
-  }
-
-  /** Open purchases of earlier runs are looked at beside the first one, which does not wait for it. */
-  function sweepOnce(): void {
-    if (swept) return
-    swept = true
-    purchases.sweep().catch((error: unknown) => fault('payer/sweep', error))
+    return present(purchase, request).finally(() => purchases.leave(purchase))
   }
 
   async function buy(found: readonly Found[], { request, crossed }: Answer): Promise<Purchase> {
@@ -124,8 +117,8 @@ export function createPayer(parts: PayerParts): Payer {
 
   async function ask({ offer, cost }: Choice, { url, method, signal }: Outgoing): Promise<void> {
     if (!confirm) return
-    const said = await confirm(offer, { url: addressOf(url), method, cost: writeCost(cost) })
-    signal?.throwIfAborted()
+    const question = { url: addressOf(url), method, cost: writeCost(cost) }
+    const said = await orAbort(confirm(offer, question), signal)
     if (!said) throw new PaymentError('declined', 'The payment was declined before it was signed.')
   }
 

@@ -4,7 +4,7 @@ import type { Offer } from '../core/offer.ts'
 import { VALIDITY_MS_MAX } from './limits.ts'
 
 /** An amount such as `0.05 USD`, or one for each currency. */
-export type Limit = string | readonly string[]
+type Limit = string | readonly string[]
 
 /**
  * What may be paid without asking. One limit for a single payment and one that adds payments up must be there, in the

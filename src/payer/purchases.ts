@@ -19,7 +19,7 @@ import { give, isWorking, ownerUntil, take } from './owner.ts'
 import type { Rules } from './policy.ts'
 import { readStanding, writeSigned } from './record.ts'
 import type { Outgoing } from './request.ts'
-import { addressOf, fingerprint } from './request.ts'
+import { addressOf, fingerprint, orAbort } from './request.ts'
 
 /** A payment that is reserved and signed, and may be sent as often as needed. */
 export interface Purchase {
@@ -43,10 +43,14 @@ export interface Purchases {
   adopt(request: Outgoing): Promise<Purchase | undefined>
   /** The money is spent. */
   post(purchase: Purchase, receipt: Receipt | undefined, url: string): Promise<void>
-  /** Ends the work without an outcome. `refused` says that sending it again is of no use. */
+  /** Gives the purchase up without an outcome. `refused` says that sending it again is of no use. */
   release(purchase: Purchase, refused: boolean): Promise<void>
+  /** This process does not work on it any more. */
+  leave(purchase: Purchase): void
   /** Looks at everything open that nobody works on, and closes what there is evidence for. */
   sweep(): Promise<void>
+  /** Joins a sweep that runs, or starts one if the last is that long ago. */
+  sweepSoon(afterMs: number): Promise<void>
 }
 
 /** What the books are made of. */
@@ -83,8 +87,9 @@ export function createPurchases(parts: Parts): Purchases {
   async function reserve(key: string, choice: Choice, request: Outgoing): Promise<void> {
     const { cost, offer } = choice
     let claim = await ledger.transfer(transferOf(key, choice, request))
-    if (claim.outcome === 'insufficient' && clock.now() - sweptAt >= SWEEP_MS_MIN) {
-      await sweep()
+    if (claim.outcome === 'insufficient') {
+      // Payments that died since may still fill the budget.
+      await sweepSoon(SWEEP_MS_MIN)
       claim = await ledger.transfer(transferOf(key, choice, request))
     }
     if (claim.outcome === 'insufficient')
@@ -133,10 +138,12 @@ export function createPurchases(parts: Parts): Purchases {
       await cancel(key)
       throw signal.reason
     }
-    const proof = await wallet.pay(offer, validForMs(offer), signal).catch(async (error) => {
-      if (isUnsigned(error)) await cancel(key)
-      throw error
-    })
+    const proof = await orAbort(wallet.pay(offer, validForMs(offer), signal), signal).catch(
+      async (error) => {
+        if (isUnsigned(error)) await cancel(key)
+        throw error
+      },
+    )
     const expiresAt = wallet.expiresAt(proof)
     const written = form.writeProof(proof)
     await ledger.step(
@@ -230,8 +237,6 @@ export function createPurchases(parts: Parts): Purchases {
     } catch (error) {
       // What was bought must not be lost with the books: the reservation stands, and a sweep will post it.
       tell({ type: 'fault', where: 'payer/post', error })
-    } finally {
-      give(key)
     }
   }
 
@@ -241,9 +246,11 @@ export function createPurchases(parts: Parts): Purchases {
       tell({ type: 'unknown', key })
     } catch (error) {
       tell({ type: 'fault', where: 'payer/release', error })
-    } finally {
-      give(key)
     }
+  }
+
+  async function sweepSoon(afterMs: number): Promise<void> {
+    if (sweeping || clock.now() - sweptAt >= afterMs) await sweep()
   }
 
   async function sweep(): Promise<void> {
@@ -293,7 +300,7 @@ export function createPurchases(parts: Parts): Purchases {
     parts.observe({ ...event, at: clock.now() })
   }
 
-  return { make, adopt, post, release, sweep }
+  return { make, adopt, post, release, leave: ({ key }) => give(key), sweep, sweepSoon }
 }
 
 type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never

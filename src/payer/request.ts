@@ -42,6 +42,22 @@ export async function readRequest(
   return { url, method, headers, body, redirect, signal, options: optionsOf(input, init) }
 }
 
+/** Waits no longer than the signal allows; what it waited for goes on alone. */
+export async function orAbort<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return work
+  const done = new AbortController()
+  const aborted = new Promise<never>((_, reject) => {
+    const abort = (): void => reject(signal.reason as Error)
+    signal.addEventListener('abort', abort, { once: true, signal: done.signal })
+    if (signal.aborted) abort()
+  })
+  try {
+    return await Promise.race([work, aborted])
+  } finally {
+    done.abort()
+  }
+}
+
 /** Whether it can be sent a second time. */
 export function isRepeatable(request: Outgoing): boolean {
   return !(request.body instanceof ReadableStream)

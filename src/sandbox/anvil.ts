@@ -92,16 +92,24 @@ async function listening(child: ChildProcess): Promise<number> {
   })
 }
 
+/** The nodes of this process; a listener for each would be many. */
+const running = new Set<ChildProcess>()
+
+function killAll(): void {
+  for (const child of running) child.kill()
+}
+
 /** Sees that the node never outlives us, and gives the function that ends it. A forgotten one keeps nobody alive. */
 function guard(child: ChildProcess): () => Promise<void> {
   const watch = watchdog(child)
-  const atExit = (): void => void child.kill()
-  process.once('exit', atExit)
+  if (running.size === 0) process.once('exit', killAll)
+  running.add(child)
   const gone = new Promise<void>((resolve) => {
     child.once('close', resolve)
     child.once('error', () => child.pid === undefined && resolve())
   }).then(() => {
-    process.off('exit', atExit)
+    running.delete(child)
+    if (running.size === 0) process.off('exit', killAll)
     watch?.kill('SIGKILL')
   })
   for (const one of [child, child.stdout, child.stderr, watch, watch?.stdin]) unref(one)

@@ -144,8 +144,10 @@ async function build(options: SandboxOptions, ends: End[]): Promise<Sandbox> {
     request.url === '/' ? answerFront(front, request, response) : api(request, response),
   )
   const cut = cutting(seller.protocols, faults, sold)
-  serve(server, (request, response) =>
-    request.url === FAULTS_PATH ? admin(request, response) : cut(request, response),
+  server.on('checkContinue', cutting(seller.protocols, faults, sold.checkContinue))
+  server.off('request', notYet)
+  server.on('request', (request, response) =>
+    request.url === FAULTS_PATH ? void admin(request, response) : cut(request, response),
   )
 
   let ended: Promise<void> | undefined
@@ -159,9 +161,9 @@ async function build(options: SandboxOptions, ends: End[]): Promise<Sandbox> {
   }
 }
 
-/** Takes the port before anything else is begun; requests that come early wait for {@link serve}. */
+/** Takes the port before anything else is begun. */
 async function listen(port: number): Promise<Server> {
-  const server = createServer()
+  const server = createServer(notYet)
   server.listen(port, '127.0.0.1')
   try {
     await once(server, 'listening')
@@ -175,8 +177,8 @@ async function listen(port: number): Promise<Server> {
   return server
 }
 
-function serve(server: Server, listener: RequestListener): void {
-  server.on('request', listener)
+const notYet: RequestListener = (_request, response) => {
+  response.writeHead(503, { 'retry-after': '1' }).end()
 }
 
 /** Nobody new is let in, those within may end, the rest is cut off. */

@@ -26,6 +26,7 @@ import {
   wallet,
 } from './fixture.test.ts'
 import { x402 } from './http.ts'
+import type { Part } from './part.ts'
 
 const seller = x402([method])
 const buyer = x402([wallet])
@@ -345,6 +346,24 @@ suite('a credential', () => {
     assert.equal(decode(value)['network'], 'base-sepolia')
     const found = seller.readCredential(fieldsOf(written.fields), resource)
     assert.deepEqual(found, { offer: { rail: 'evm', network: 'eip155:84532' }, proof })
+  })
+
+  test('of version 1 goes to the rail that knows its network, whichever comes first', () => {
+    const form = wallet.forms.x402
+    assert(form)
+    const on = (rail: string, network: string): Part => ({
+      forms: { x402: { ...form, rail, networks: [network] } },
+    })
+    const two = x402([on('first', 'eip155:8453'), on('second', 'eip155:84532')])
+    const { payload } = vectors.exactEip3009.payload
+    const read = (network: string): object | undefined => {
+      const said = { x402Version: 1, scheme: 'exact', network, payload }
+      return two.readCredential(fieldsOf({ 'X-PAYMENT': encode(said) }), resource)
+    }
+    assert.deepEqual(read('base'), { offer: { rail: 'first', network: 'eip155:8453' }, proof })
+    const second = { offer: { rail: 'second', network: 'eip155:84532' }, proof }
+    assert.deepEqual(read('base-sepolia'), second)
+    assert.equal(refusal(read('polygon')).code, 'credential-unsupported')
   })
 
   test('is absent where no field of ours is', () => {

@@ -1,5 +1,6 @@
 import * as v from 'valibot'
 import type { GenericSchema } from 'valibot'
+import { isObject } from '../../core/json.ts'
 import type { JsonObject } from '../../core/json.ts'
 
 /** Longest header value that is read, in characters. The longest known honest one has about 2,000. */
@@ -205,7 +206,13 @@ const caip2 = v.pipe(v.string(), v.regex(/^[!-9;-~]+:[!-~]+$/), v.maxLength(NAME
 const digits = v.pipe(v.string(), v.regex(/^[0-9]+$/), v.maxLength(AMOUNT_DIGITS_MAX))
 const text = v.pipe(v.string(), v.maxLength(TEXT_CHARS_MAX))
 const url = v.pipe(v.string(), v.minLength(1), v.maxLength(TEXT_CHARS_MAX))
-const free = v.pipe(v.record(v.string(), v.unknown()), v.maxEntries(MEMBERS_MAX))
+const free = v.pipe(
+  v.unknown(),
+  // A record alone would take a list for one.
+  v.check(isObject),
+  v.record(v.string(), v.unknown()),
+  v.maxEntries(MEMBERS_MAX),
+)
 const seconds = v.pipe(v.number(), v.gtValue(0), v.maxValue(TIMEOUT_SECONDS_MAX))
 const count = v.pipe(v.number(), v.integer(), v.minValue(0))
 /** Empty while nothing is on chain. */
