@@ -9,7 +9,9 @@ const running = process.versions.node.split('.').map(Number)
 /** The source in a clone, what was built from it in a package: a clone's leftover build must not run instead. */
 function entry() {
   const source = new URL('../src/cli/main.ts', import.meta.url)
-  return existsSync(fileURLToPath(source)) ? source : new URL('../dist/cli/main.js', import.meta.url)
+  return existsSync(fileURLToPath(source))
+    ? source
+    : new URL('../dist/cli/main.js', import.meta.url)
 }
 
 /** SQLite and type stripping are announced as experimental by some of the versions we run on; nobody can act on that. */

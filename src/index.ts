@@ -1,6 +1,6 @@
 /** Everything that a seller or a buyer needs, but for the rails, protocols and adapters, which have entries of their own. */
-export { createSeller } from './seller.ts'
-export type { OpenSeller, SellerSettings } from './seller.ts'
+export { createSeller } from './adapters/seller.ts'
+export type { OpenSeller, SellerSettings } from './adapters/seller.ts'
 export { createPayer, paymentOf } from './payer/payer.ts'
 export type { Payer, PayerParts, Payment, Policy } from './payer/payer.ts'
 export { sqlite } from './ledger/sqlite.ts'

@@ -1,8 +1,11 @@
-// Runs the program as a user does: in a process of its own, with nothing of this process's environment that it reads.
+// Runs the program as a user does, in a process of its own or, for less time, in this one; never with this process's
+// environment.
 import { spawn } from 'node:child_process'
 import type { ChildProcessWithoutNullStreams } from 'node:child_process'
 import { once } from 'node:events'
+import { PassThrough } from 'node:stream'
 import { fileURLToPath } from 'node:url'
+import { run } from '../src/cli/main.ts'
 
 const program = fileURLToPath(new URL('../bin/tolsey.mjs', import.meta.url))
 
@@ -30,12 +33,40 @@ export async function tolsey(argv: readonly string[], start: Start): Promise<End
   return ending(child)
 }
 
-/** Starts the program; its directory holds all that it keeps. */
+/** Runs one command in this process, in a pipe. */
+export async function command(argv: readonly string[], start: Start): Promise<End> {
+  const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()]
+  stdin.end(start.stdin ?? '')
+  const said = Promise.all([collect(stdout), collect(stderr)])
+  const code = await run(argv, {
+    streams: { stdin, stdout, stderr },
+    cwd: start.cwd,
+    signal: new AbortController().signal,
+    env: environment(start),
+  })
+  stdout.end()
+  stderr.end()
+  const [bytes, errors] = await said
+  return { code, bytes, stdout: bytes.toString(), stderr: errors.toString() }
+}
+
+async function collect(stream: PassThrough): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  for await (const chunk of stream) chunks.push(chunk as Buffer)
+  return Buffer.concat(chunks)
+}
+
+/** Its directory holds all that it keeps. */
+function environment({ cwd, env }: Start): Record<string, string> {
+  return { PATH: process.env['PATH'] ?? '', HOME: cwd, XDG_DATA_HOME: `${cwd}/data`, ...env }
+}
+
+/** Starts the program. */
 export function spawnTolsey(argv: readonly string[], start: Start): ChildProcessWithoutNullStreams {
-  const { PATH = '' } = process.env
-  const home = start.cwd
-  const env = { PATH, HOME: home, XDG_DATA_HOME: `${home}/data`, ...start.env }
-  return spawn(process.execPath, [program, ...argv], { cwd: start.cwd, env })
+  return spawn(process.execPath, [program, ...argv], {
+    cwd: start.cwd,
+    env: environment(start),
+  })
 }
 
 /** All that a process said until it ended. */

@@ -221,7 +221,9 @@ function transportWarnings(answer: Answer, resource: Resource): string[] {
       ? ['The address is plain http: anybody on the way can change the payee. Pay over https only.']
       : []),
     ...(stored
-      ? ['The answer lacks "Cache-Control: no-store", so a cache may give these offers to somebody else.']
+      ? [
+          'The answer lacks "Cache-Control: no-store", so a cache may give these offers to somebody else.',
+        ]
       : []),
   ]
 }
@@ -232,7 +234,9 @@ function disagreement(protocol: Protocol, message: Received, resource: Resource)
   const inFields = protocol.readChallenge(bodiless, resource)
   const inBody = protocol.readChallenge({ ...message, fields: new Headers() }, resource)
   if (!inFields || !inBody || termsOf(inFields) === termsOf(inBody)) return []
-  return ['The header and the body offer different terms; a buyer that reads the other one pays something else.']
+  return [
+    'The header and the body offer different terms; a buyer that reads the other one pays something else.',
+  ]
 }
 
 function termsOf({ offers }: Challenge): string {

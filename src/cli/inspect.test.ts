@@ -1,4 +1,4 @@
-// Asks real servers on loopback, with the real program.
+// Asks real servers on loopback.
 import assert from 'node:assert/strict'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { tolsey } from '../../test/tolsey.ts'
+import { command } from '../../test/tolsey.ts'
 import type { Report } from './explain.ts'
 
 interface Canned {
@@ -79,7 +79,10 @@ before(async () => {
   canned.set('/long', v2({ maxTimeoutSeconds: 86_400 * 365 }, `${origin}/long`))
   canned.set('/stranger', v2({ asset: payTo }, `${origin}/stranger`))
   canned.set('/copied', v2({}, 'https://elsewhere.example/copied'))
-  canned.set('/two', { ...v1({ maxAmountRequired: '999' }), headers: { ...v2({}).headers, 'content-type': 'application/json' } })
+  canned.set('/two', {
+    ...v1({ maxAmountRequired: '999' }),
+    headers: { ...v2({}).headers, 'content-type': 'application/json' },
+  })
   canned.set('/escape', v2({ network: 'eip155:\u001B[2J', payTo: '\u001B]0;x\u0007' }))
   canned.set('/garbage', { status: 402, headers: { 'payment-required': '!!!' }, body: '<<<' })
   canned.set('/l402', {
@@ -107,7 +110,7 @@ after(async () => {
 })
 
 async function inspect(path: string, ...argv: string[]): Promise<Report> {
-  const { code, stdout, stderr } = await tolsey(['inspect', origin + path, ...argv], {
+  const { code, stdout, stderr } = await command(['inspect', origin + path, ...argv], {
     cwd: directory,
   })
   assert.equal(code, 0, stderr)
@@ -116,7 +119,7 @@ async function inspect(path: string, ...argv: string[]): Promise<Report> {
 }
 
 async function text(path: string): Promise<string> {
-  const { code, stdout, stderr } = await tolsey(['inspect', origin + path, '--text'], {
+  const { code, stdout, stderr } = await command(['inspect', origin + path, '--text'], {
     cwd: directory,
   })
   assert.equal(code, 0, stderr)
@@ -166,7 +169,7 @@ describe('inspect explains a payment challenge', () => {
   test('with the key that would pay', async () => {
     const env = { TOLSEY_PRIVATE_KEY: `0x${'11'.repeat(32)}` }
     const start = { cwd: directory, env }
-    const { stdout } = await tolsey(['inspect', `${origin}/v2`], start)
+    const { stdout } = await command(['inspect', `${origin}/v2`], start)
     assert.equal((JSON.parse(stdout) as Report).offers[0]?.payable, true)
     assert.doesNotMatch(stdout, /1111111111/)
   })
@@ -209,7 +212,11 @@ describe('inspect warns', () => {
 
 describe('inspect tells other answers apart', () => {
   for (const [path, kind, expected] of [
-    ['/bill', 'administrative', /Not a payment challenge.*"This deployment is \[2J temporarily paused"/],
+    [
+      '/bill',
+      'administrative',
+      /Not a payment challenge.*"This deployment is \[2J temporarily paused"/,
+    ],
     ['/quota', 'administrative', /Not a payment challenge.*"Your plan has no credits left\."/],
     ['/free', 'free', /without payment/],
     ['/login', 'other', /a login or a token, not a payment/],

@@ -52,7 +52,10 @@ export const inspect: Command = {
 }
 
 /** Whether the result goes to a program: asked for, or read by a pipe. */
-export function wantsJson({ arguments: args, terminal }: Pick<Call, 'arguments' | 'terminal'>): boolean {
+export function wantsJson({
+  arguments: args,
+  terminal,
+}: Pick<Call, 'arguments' | 'terminal'>): boolean {
   return args.flag('json') || (!terminal.readable && !args.flag('text'))
 }
 

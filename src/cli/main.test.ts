@@ -1,10 +1,10 @@
-// Runs the real program in processes of its own, in a directory of their own.
 import assert from 'node:assert/strict'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { tolsey } from '../../test/tolsey.ts'
+import { command, tolsey } from '../../test/tolsey.ts'
+import type { End } from '../../test/tolsey.ts'
 
 let directory = ''
 before(async () => {
@@ -12,7 +12,7 @@ before(async () => {
 })
 after(() => rm(directory, { recursive: true, force: true }))
 
-const run = (...argv: string[]): ReturnType<typeof tolsey> => tolsey(argv, { cwd: directory })
+const run = (...argv: string[]): Promise<End> => command(argv, { cwd: directory })
 
 describe('the program', () => {
   test('tells its version', async () => {
@@ -22,7 +22,7 @@ describe('the program', () => {
   })
 
   test('helps, without colours or warnings in a pipe', async () => {
-    const { code, stdout, stderr } = await run('--help')
+    const { code, stdout, stderr } = await tolsey(['--help'], { cwd: directory })
     assert.equal(code, 0)
     assert.equal(stderr, '')
     for (const name of ['sandbox', 'pay', 'inspect', 'wallet', 'verify'])
@@ -61,18 +61,21 @@ describe('the program', () => {
   })
 
   test('a wrong setting is a sentence too', async () => {
-    const { code, stderr } = await tolsey(['--help'], { cwd: directory, env: { TOLSEY_PORT: 'x' } })
+    const { code, stderr } = await command(['--help'], {
+      cwd: directory,
+      env: { TOLSEY_PORT: 'x' },
+    })
     assert.equal(code, 2)
     assert.match(stderr, /TOLSEY_PORT must be a port/)
   })
 
   test('shows where an error came from only when debugging', async () => {
     const argv = ['inspect', 'http://127.0.0.1:1/']
-    const plain = await tolsey(argv, { cwd: directory })
+    const plain = await command(argv, { cwd: directory })
     assert.equal(plain.code, 1)
     assert.match(plain.stderr, /127\.0\.0\.1:1 cannot be asked: .*\./)
     assert.doesNotMatch(plain.stderr, /^\s+at /m)
-    const debug = await tolsey(argv, { cwd: directory, env: { TOLSEY_DEBUG: '1' } })
+    const debug = await command(argv, { cwd: directory, env: { TOLSEY_DEBUG: '1' } })
     assert.match(debug.stderr, /^\s+at /m)
   })
 })

@@ -3,7 +3,7 @@ import { load, SettingError } from '../config/load.ts'
 import type { Settings } from '../config/load.ts'
 import { PaymentError } from '../core/problem.ts'
 import { exits, Failure, misuse, readArguments } from './command.ts'
-import type { Command } from './command.ts'
+import type { Call, Command } from './command.ts'
 import { createTerminal } from './terminal.ts'
 import type { Streams, Terminal } from './terminal.ts'
 import { columns, nearest } from './text.ts'
@@ -50,44 +50,48 @@ export async function main(argv: readonly string[] = process.argv.slice(2)): Pro
   // Whoever reads our output may stop reading: `tolsey … | head`.
   process.stdout.on('error', () => process.exit(exits.ok))
   try {
-    process.exitCode = await run(argv, process, stop.signal)
+    const { stdin, stdout, stderr } = process
+    const streams = { stdin, stdout, stderr }
+    process.exitCode = await run(argv, { streams, cwd: process.cwd(), signal: stop.signal })
   } finally {
     process.off('SIGINT', onSignal)
     process.off('SIGTERM', onSignal)
   }
 }
 
+/** Where a command runs. */
+export interface Place {
+  readonly streams: Streams
+  readonly cwd: string
+  /** Fires when the user wants to stop. */
+  readonly signal: AbortSignal
+  /** The variables; those of the process if absent. */
+  readonly env?: Readonly<Record<string, string | undefined>>
+}
+
 /** Runs one command and answers with its exit code. Never throws: what is wrong is said on stderr. */
-export async function run(
-  argv: readonly string[],
-  streams: Streams,
-  signal: AbortSignal,
-): Promise<number> {
-  let terminal = createTerminal(streams, 'never')
+export async function run(argv: readonly string[], place: Place): Promise<number> {
+  let terminal = createTerminal(place.streams, 'never')
   let settings: Settings | undefined
   try {
-    settings = load()
-    terminal = createTerminal(streams, settings.colour)
-    return await dispatch(argv, settings, terminal, signal)
+    settings = load(place.env, place.cwd)
+    terminal = createTerminal(place.streams, settings.colour)
+    return await dispatch(argv, { settings, terminal, cwd: place.cwd, signal: place.signal })
   } catch (error) {
     return tell(error, argv, terminal, settings?.debug ?? false)
   }
 }
 
-async function dispatch(
-  argv: readonly string[],
-  settings: Settings,
-  terminal: Terminal,
-  signal: AbortSignal,
-): Promise<number> {
+async function dispatch(argv: readonly string[], call: Omit<Call, 'arguments'>): Promise<number> {
   const [name = '--help', ...rest] = argv
+  const { terminal } = call
   if (name === '--version' || name === '-v') return say(terminal, version())
   if (name === '--help' || name === '-h') return say(terminal, overview())
-  if (name === 'help') return dispatch([...rest.slice(0, 1), '--help'], settings, terminal, signal)
+  if (name === 'help') return dispatch([...rest.slice(0, 1), '--help'], call)
   const command = await entry(name).load()
   const read = readArguments(rest, command)
   if (read.flag('help')) return say(terminal, command.help)
-  return command.run({ arguments: read, settings, terminal, cwd: process.cwd(), signal })
+  return command.run({ ...call, arguments: read })
 }
 
 function entry(name: string): Entry {
@@ -104,12 +108,7 @@ function say(terminal: Terminal, text: string): number {
 }
 
 /** One sentence on stderr; where it came from only when debugging, for it may hold what others should not read. */
-function tell(
-  error: unknown,
-  argv: readonly string[],
-  terminal: Terminal,
-  debug: boolean,
-): number {
+function tell(error: unknown, argv: readonly string[], terminal: Terminal, debug: boolean): number {
   const exit = exitOf(error)
   const known = error instanceof Error && !bugs.has(error.name)
   const sentence = known ? error.message : 'Something went wrong inside.'

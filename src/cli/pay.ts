@@ -93,7 +93,7 @@ export const pay: Command = {
         throw progress.explain(error, payer.hint)
       })
       const payment = paymentOf(response)
-      progress.end(payment)
+      progress.end(payment, payer.checks)
       await deliver(response, payment, call)
       return exitOf(response, payment, call)
     } finally {
@@ -154,12 +154,15 @@ function* offerLines(offer: Offer, { method, url }: Question): Generator<string>
 interface Progress {
   readonly observe: (event: Event) => void
   start(): void
-  end(payment: Payment | undefined): void
+  end(payment: Payment | undefined, checks: boolean): void
   explain(error: unknown, hint: string | undefined): Error
 }
 
 /** Tells the steps as they happen, and remembers whether something was signed. */
-function createProgress({ arguments: args, terminal, signal, settings }: Call, { url }: Typed): Progress {
+function createProgress(
+  { arguments: args, terminal, signal, settings }: Call,
+  { url }: Typed,
+): Progress {
   const silent = args.flag('silent')
   let signed = false
   const say = (text: string): void => {
@@ -178,19 +181,34 @@ function createProgress({ arguments: args, terminal, signal, settings }: Call, {
       if (event.type === 'fault' && settings.debug) note(`${event.where}: ${String(event.error)}`)
     },
     start: () => say(`Asking ${url.host} …`),
-    end(payment) {
-      if (payment) for (const line of paymentLines(payment)) note(line)
+    end(payment, checks) {
+      if (payment) for (const line of paymentLines(payment, checks)) note(line)
     },
     explain(error, hint) {
       if (error instanceof Failure) return error
-      if (error instanceof PaymentError)
-        return error.code === 'offers-unacceptable' && hint !== undefined
-          ? new Failure(`${error.message} ${hint}`, exits.refused, { cause: error })
-          : error
+      if (error instanceof PaymentError) return withAdvice(error, hint)
       if (signed) return interrupted(signal.aborted, error)
       return unreachable(error, url)
     },
   }
+}
+
+/** The payer's limits by the names that they have here. */
+const limits = [
+  ['perRequest', 'your limit for one request (--max)'],
+  ['perDay', 'your limit for a day (TOLSEY_MAX_DAY)'],
+  ['total', 'your limit for ever (--budget-total)'],
+] as const
+
+function withAdvice(error: PaymentError, hint: string | undefined): Error {
+  if (error.code !== 'offers-unacceptable' && error.code !== 'budget-exceeded') return error
+  if (hint !== undefined)
+    return new Failure(`The seller asks for money. ${hint}`, exits.refused, { cause: error })
+  const message = limits.reduce(
+    (text, [name, words]) => text.replace(new RegExp(`\\b${name}\\b`), words),
+    error.message,
+  )
+  return new Failure(message, exits.refused, { cause: error })
 }
 
 function interrupted(wanted: boolean, cause: unknown): Failure {
@@ -202,7 +220,8 @@ function interrupted(wanted: boolean, cause: unknown): Failure {
   )
 }
 
-function* paymentLines({ state, offer, receipt, verified, why, problem }: Payment): Generator<string> {
+function* paymentLines(payment: Payment, checks: boolean): Generator<string> {
+  const { state, offer, receipt, verified, why, problem } = payment
   const price = clean(writeMoney(offer.amount))
   if (state === 'held') {
     yield `The seller did not serve. The payment of ${price} is signed and may still be taken until it expires.`
@@ -211,7 +230,9 @@ function* paymentLines({ state, offer, receipt, verified, why, problem }: Paymen
   }
   yield `Paid ${price} to ${clean(offer.payee)} on ${networkName(offer.network) ?? clean(offer.network)}.`
   if (receipt?.reference) yield `  Transaction ${clean(receipt.reference)}`
-  yield verified ? '  The receipt was checked on the chain.' : `  Not checked: ${clean(why ?? '')}`
+  if (verified) yield '  The receipt was checked on the chain.'
+  else if (checks) yield `  Not confirmed: ${clean(why ?? '')}`
+  else yield '  Not checked on the chain: TOLSEY_RPC names no endpoint.'
 }
 
 async function deliver(
@@ -225,9 +246,11 @@ async function deliver(
   if (args.flag('include')) terminal.stdout.write(headOf(response))
   if (output !== undefined && output !== '-') return save(response, resolve(cwd, output), call)
   if (!response.body) return
-  await pipeline(Readable.fromWeb(response.body), terminal.stdout, { end: false }).catch((error) => {
-    throw cut(payment, error)
-  })
+  await pipeline(Readable.fromWeb(response.body), terminal.stdout, { end: false }).catch(
+    (error) => {
+      throw cut(payment, error)
+    },
+  )
 }
 
 /** Under another name until it is whole, so that half a body is never taken for what was bought. */

@@ -100,7 +100,9 @@ async function openKeystore(
   try {
     return await readKeystoreKey(json, password)
   } catch (error) {
-    throw new PaymentError('declined', error instanceof Error ? error.message : '', { cause: error })
+    throw new PaymentError('declined', error instanceof Error ? error.message : '', {
+      cause: error,
+    })
   }
 }
 
@@ -113,7 +115,9 @@ export async function readPassword(
   if (settings.password) return settings.password
   if (settings.passwordFile !== undefined) {
     const text = await readFile(settings.passwordFile, 'utf8').catch((cause: unknown) => {
-      throw new PaymentError('declined', 'The file of TOLSEY_PASSWORD_FILE cannot be read.', { cause })
+      throw new PaymentError('declined', 'The file of TOLSEY_PASSWORD_FILE cannot be read.', {
+        cause,
+      })
     })
     return new Secret(text.replace(/\r?\n$/, ''))
   }
@@ -207,6 +211,8 @@ export interface Opening {
 
 /** A payer with its books open. */
 export interface OpenPayer extends Pick<Payer, 'fetch'> {
+  /** Whether the chain is asked if a payment was made. */
+  readonly checks: boolean
   /** What to do when no offer can be paid, if it is for want of a wallet. */
   readonly hint?: string
   close(): Promise<void>
@@ -226,6 +232,7 @@ export async function openPayer(opening: Opening): Promise<OpenPayer> {
     const payer = createPayer({ ...parts, confirm, observe })
     return {
       fetch: payer.fetch,
+      checks: checkReceipts,
       close: () => ledger.close(),
       ...(!holding && { hint: noWallet(url) }),
     }

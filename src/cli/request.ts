@@ -40,7 +40,9 @@ export async function readRequest(call: Call): Promise<Typed> {
   const body = await readBody(args.text('data'), call)
   const method = readMethod(args.text('method') ?? (body ? 'POST' : 'GET'))
   if (body && (method === 'GET' || method === 'HEAD'))
-    throw misuse(`A ${method} request has no body. Leave away -d, or choose another method with -X.`)
+    throw misuse(
+      `A ${method} request has no body. Leave away -d, or choose another method with -X.`,
+    )
   if (body && !headers.has('content-type')) headers.set('content-type', typeOf(body))
   return { url, method, headers, ...(body && { body }) }
 }
@@ -89,11 +91,14 @@ export function unreachable(error: unknown, url: URL): Failure {
     reason === faults['ECONNREFUSED'] && isLoopback(url)
       ? ' Is it running? A sandbox starts with "tolsey sandbox".'
       : ''
-  return new Failure(`${url.host} cannot be asked: ${reason}.${hint}`, exits.error, { cause: error })
+  return new Failure(`${url.host} cannot be asked: ${reason}.${hint}`, exits.error, {
+    cause: error,
+  })
 }
 
 function reasonOf(error: unknown): string {
-  if (error instanceof DOMException && error.name === 'TimeoutError') return 'no answer came in time'
+  if (error instanceof DOMException && error.name === 'TimeoutError')
+    return 'no answer came in time'
   if (error instanceof DOMException && error.name === 'AbortError') return 'it was interrupted'
   const code = codeOf(error)
   return (code !== undefined && faults[code]) || `the network failed${code ? ` (${code})` : ''}`

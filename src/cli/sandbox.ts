@@ -143,7 +143,10 @@ function createLive(terminal: Terminal): (event: Event) => void {
       case 'challenged':
         return say(event, `402 ${clean(event.url)}`)
       case 'refused':
-        return say(event, `${terminal.paint('yellow', 'refused')} ${clean(event.url)}: ${clean(event.detail)}`)
+        return say(
+          event,
+          `${terminal.paint('yellow', 'refused')} ${clean(event.url)}: ${clean(event.detail)}`,
+        )
       case 'held':
         payers.set(event.key, event.payer)
         return
@@ -157,12 +160,20 @@ function createLive(terminal: Terminal): (event: Event) => void {
       case 'unknown':
         return say(event, terminal.paint('yellow', 'a payment whose outcome is not known yet'))
       case 'fault':
-        return say(event, `${terminal.paint('red', 'fault')} in ${event.where}`)
+        return say(
+          event,
+          `${terminal.paint('red', 'fault')} in ${event.where}: ${sentenceOf(event.error)}`,
+        )
       case 'delivered':
       case 'reserved':
       case 'paid':
     }
   }
+}
+
+/** It is the user's own chain and seller, so nothing has to be kept from the user. */
+function sentenceOf(error: unknown): string {
+  return clean(error instanceof Error ? error.message : String(error))
 }
 
 function paid(

@@ -44,7 +44,10 @@ describe('signs of a protocol', () => {
   })
 
   test('a login, a word in quotes and plain JSON are no signs', () => {
-    assert.deepEqual(signsOf({ 'www-authenticate': 'Bearer realm="api", error="Payment L402"' }), [])
+    assert.deepEqual(
+      signsOf({ 'www-authenticate': 'Bearer realm="api", error="Payment L402"' }),
+      [],
+    )
     assert.deepEqual(signsOf({ 'www-authenticate': 'Basic realm="x"' }, { error: 'pay' }), [])
     assert.deepEqual(signsOf({}, { x402Version: 1 }), [])
   })

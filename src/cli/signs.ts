@@ -49,7 +49,12 @@ function* x402Signs(answer: Answer): Generator<Sign> {
   const body = jsonOf(answer)
   const version = isObject(body) && Array.isArray(body['accepts']) ? body['x402Version'] : undefined
   if (isObject(body) && version === 1)
-    yield { protocol: 'x402 v1', where: 'body', spoken: 'x402', ...urlIn(firstOf(body), 'resource') }
+    yield {
+      protocol: 'x402 v1',
+      where: 'body',
+      spoken: 'x402',
+      ...urlIn(firstOf(body), 'resource'),
+    }
   if (version === 2 && field === null)
     yield {
       protocol: 'x402 v2',
@@ -80,7 +85,11 @@ function* fieldSigns(headers: Headers): Generator<Sign> {
   for (const { name, parameters } of readChallenges(headers.get('www-authenticate') ?? '')) {
     const where = 'header WWW-Authenticate'
     if (name === 'l402' || name === 'lsat')
-      yield { protocol: name.toUpperCase(), where, ...noted(invoiceNote(parameters.get('invoice'))) }
+      yield {
+        protocol: name.toUpperCase(),
+        where,
+        ...noted(invoiceNote(parameters.get('invoice'))),
+      }
     if (name === 'payment')
       yield { protocol: 'Payment (MPP)', where, ...noted(paymentNote(parameters)) }
     if (name === 'bearer' && parameters.get('realm') === 'payment_gateway')
@@ -103,7 +112,8 @@ const picobitcoin: Readonly<Record<string, bigint>> = {
 
 /** The amount in a Lightning invoice's first words (BOLT 11, human-readable part). */
 function invoiceNote(invoice: string | undefined): string | undefined {
-  const [, digits, unit = ''] = /^ln(?:bcrt|bc|tbs|tb)(\d{1,15})([munp]?)1/i.exec(invoice ?? '') ?? []
+  const [, digits, unit = ''] =
+    /^ln(?:bcrt|bc|tbs|tb)(\d{1,15})([munp]?)1/i.exec(invoice ?? '') ?? []
   if (digits === undefined) return undefined
   const pico = BigInt(digits) * (picobitcoin[unit.toLowerCase()] ?? 1n)
   const sat = pico / 10_000n

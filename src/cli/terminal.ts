@@ -38,6 +38,9 @@ export interface Terminal extends Streams {
   secret(question: string): Promise<string | undefined>
 }
 
+/** Width of a terminal that does not tell. */
+const COLUMNS = 80
+
 /** Makes the terminal of a process. */
 export function createTerminal(streams: Streams, colour: 'always' | 'never' | 'auto'): Terminal {
   const { stdin, stdout, stderr } = streams
@@ -58,8 +61,10 @@ export function createTerminal(streams: Streams, colour: 'always' | 'never' | 'a
   function ask(question: string, hidden: boolean): Promise<string | undefined> {
     clear()
     stderr.write(question)
-    return readLine(stdin, hidden ? hole() : stderr).finally(() => {
-      if (hidden) stderr.write('\n')
+    return readLine(stdin, hidden ? hole() : stderr).then((line) => {
+      // Neither a hidden answer nor none ends the line on the screen.
+      if (hidden || line === undefined) stderr.write('\n')
+      return line
     })
   }
 
@@ -79,7 +84,7 @@ export function createTerminal(streams: Streams, colour: 'always' | 'never' | 'a
     progress(text) {
       if (stderr.isTTY !== true) return
       clear()
-      stderr.write(painter(stderr)('dim', text.slice(0, (stderr.columns ?? 80) - 1)))
+      stderr.write(painter(stderr)('dim', text.slice(0, (stderr.columns || COLUMNS) - 1)))
       waiting = true
     },
     paint: painter(stdout),

@@ -12,30 +12,37 @@ describe('text for people', () => {
   })
 
   test('spans are in the largest unit that fits', () => {
-    assert.deepEqual([0, 999, 1000, 59_999, 60_000, 300_000, 3_600_000, 86_400_000 * 365].map(span), [
-      '0 seconds',
-      '0 seconds',
-      '1 second',
-      '59 seconds',
-      '1 minute',
-      '5 minutes',
-      '1 hour',
-      '1 year',
-    ])
+    assert.deepEqual(
+      [0, 999, 1000, 59_999, 60_000, 300_000, 3_600_000, 86_400_000 * 365].map(span),
+      [
+        '0 seconds',
+        '0 seconds',
+        '1 second',
+        '59 seconds',
+        '1 minute',
+        '5 minutes',
+        '1 hour',
+        '1 year',
+      ],
+    )
   })
 
   test('words are counted and listed', () => {
     assert.deepEqual([count(1, 'offer'), count(2, 'offer')], ['1 offer', '2 offers'])
-    assert.deepEqual([list([]), list(['a']), list(['a', 'b']), list(['a', 'b', 'c'])], [
-      '',
-      'a',
-      'a and b',
-      'a, b and c',
-    ])
+    assert.deepEqual(
+      [list([]), list(['a']), list(['a', 'b']), list(['a', 'b', 'c'])],
+      ['', 'a', 'a and b', 'a, b and c'],
+    )
   })
 
   test('columns are as wide as their widest cell', () => {
-    assert.deepEqual(columns([['a', 'b', ''], ['long', 'c', 'd']]), ['  a     b', '  long  c  d'])
+    assert.deepEqual(
+      columns([
+        ['a', 'b', ''],
+        ['long', 'c', 'd'],
+      ]),
+      ['  a     b', '  long  c  d'],
+    )
   })
 
   test('a mistyped word finds its neighbour, a foreign one none', () => {

@@ -6,7 +6,10 @@ const unseen = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]+/gu
 
 /** A stranger's text made fit for a terminal: on one line, without control characters, bounded. */
 export function clean(text: string, charsMax: number = SHOWN_CHARS_MAX): string {
-  const seen = text.slice(0, charsMax * 4).replace(unseen, ' ').trim()
+  const seen = text
+    .slice(0, charsMax * 4)
+    .replace(unseen, ' ')
+    .trim()
   return seen.length > charsMax ? `${seen.slice(0, charsMax - 1)}…` : seen
 }
 
@@ -42,7 +45,12 @@ export function columns(rows: readonly (readonly string[])[], indent = '  '): st
   for (const row of rows)
     for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, cell.length)
   return rows.map(
-    (row) => indent + row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ').trimEnd(),
+    (row) =>
+      indent +
+      row
+        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+        .join('  ')
+        .trimEnd(),
   )
 }
 

@@ -175,5 +175,7 @@ function* tell(report: Report, { paint }: Terminal): Generator<string> {
   if (unchecked > 0)
     yield `  ${count(unchecked, 'payment')} could not be compared with a chain; name its endpoint with --rpc.`
   for (const problem of problems) yield `  ${paint('red', 'Wrong:')} ${clean(problem)}`
-  yield report.ok ? `  ${paint('green', 'Everything fits.')}` : `  ${paint('red', count(problems.length, 'thing'))} wrong.`
+  yield report.ok
+    ? `  ${paint('green', 'Everything fits.')}`
+    : `  ${paint('red', count(problems.length, 'thing'))} wrong.`
 }

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { chmod, link, mkdir, rm, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { openChain } from '../config/chain.ts'
@@ -153,7 +154,8 @@ async function bring(call: Call): Promise<number> {
     await addressOf(key)
   } catch (error) {
     // The text itself must not be shown: it may be a key with a typing mistake in it.
-    if (error instanceof RangeError) throw misuse('This is not a private key: 64 hex digits, 0x in front or not.')
+    if (error instanceof RangeError)
+      throw misuse('This is not a private key: 64 hex digits, 0x in front or not.')
     throw error
   }
   if (terminal.interactive) terminal.note('Remember to take the key away from where it was.')
@@ -171,6 +173,8 @@ async function readKey({ terminal }: Call): Promise<Secret> {
 async function keep(key: Secret, call: Call): Promise<number> {
   const { settings, terminal } = call
   const file = keystoreFile(settings)
+  // Asked here for the user's sake only: the writing below never replaces.
+  if (existsSync(file)) throw taken(file)
   const password = await newPassword(call)
   terminal.progress('Encrypting …')
   await writeOnce(file, await writeKeystore(key, password))
@@ -178,8 +182,12 @@ async function keep(key: Secret, call: Call): Promise<number> {
   if (wantsJson(call)) terminal.out(JSON.stringify({ address: made, keystore: file }))
   else {
     terminal.out(made)
-    terminal.note(`The key is in ${file}. Keep a copy of it and of the password: nobody can bring them back.`)
-    terminal.note('To pay with it, send it some USDC on the network of the seller. It needs no ether.')
+    terminal.note(
+      `The key is in ${file}. Keep a copy of it and of the password: nobody can bring them back.`,
+    )
+    terminal.note(
+      'To pay with it, send it some USDC on the network of the seller. It needs no ether.',
+    )
   }
   return exits.ok
 }
@@ -202,12 +210,16 @@ async function writeOnce(file: string, text: string): Promise<void> {
     await chmod(part, 0o600)
     await link(part, file)
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'EEXIST')
-      throw new Failure(`There is a wallet at ${file} already; it stays. Name another file in TOLSEY_KEYSTORE.`)
-    throw error
+    throw error instanceof Error && 'code' in error && error.code === 'EEXIST' ? taken(file) : error
   } finally {
     await rm(part, { force: true })
   }
+}
+
+function taken(file: string): Failure {
+  return new Failure(
+    `There is a wallet at ${file} already; it stays. Name another file in TOLSEY_KEYSTORE.`,
+  )
 }
 
 async function reveal(call: Call): Promise<number> {

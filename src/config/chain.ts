@@ -93,7 +93,8 @@ function entry(
   from: string,
   nonce: string,
 ): Entry | undefined {
-  if (!isObject(offer) || !isObject(offer['amount']) || !isObject(offer['details'])) return undefined
+  if (!isObject(offer) || !isObject(offer['amount']) || !isObject(offer['details']))
+    return undefined
   const spend = {
     token: lower(String(offer['details']['asset']) as Hex),
     from: lower(from as Hex),

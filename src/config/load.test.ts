@@ -38,17 +38,23 @@ describe('what the environment says', () => {
     assert.equal(load({ TOLSEY_PORT: '0' }).port, 0)
     assert.equal(load({ TOLSEY_PORT: '65535' }).port, 65_535)
     for (const port of ['65536', '-1', '80.5', 'http', '1e3', ' 80'])
-      assert.throws(() => load({ TOLSEY_PORT: port }), { name: 'SettingError', message: /TOLSEY_PORT/ })
+      assert.throws(() => load({ TOLSEY_PORT: port }), {
+        name: 'SettingError',
+        message: /TOLSEY_PORT/,
+      })
   })
 
   test('endpoints are listed by network, in order, and may hold commas nowhere and = anywhere', () => {
     const { rpc } = load({
       TOLSEY_RPC: 'base=https://a.example/?k=1==, eip155:1=http://b.example base=https://c.example',
     })
-    assert.deepEqual({ ...rpc }, {
-      base: ['https://a.example/?k=1==', 'https://c.example'],
-      'eip155:1': ['http://b.example'],
-    })
+    assert.deepEqual(
+      { ...rpc },
+      {
+        base: ['https://a.example/?k=1==', 'https://c.example'],
+        'eip155:1': ['http://b.example'],
+      },
+    )
   })
 
   test('an endpoint that cannot be used is refused without repeating it, for it may hold a key', () => {

@@ -86,7 +86,9 @@ export function load(
 export function readPort(text: string, name: string): number {
   const port = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN
   if (port <= 65_535) return port
-  throw new SettingError(`${name} must be a port between 0 and 65535, for instance ${PORT_DEFAULT}.`)
+  throw new SettingError(
+    `${name} must be a port between 0 and 65535, for instance ${PORT_DEFAULT}.`,
+  )
 }
 
 /** An empty variable is as good as none: that is how a shell takes one away for a single command. */

@@ -43,7 +43,9 @@ export function networkId(name: string): string {
 
 /** A known asset by its CAIP-19 id. */
 export function assetOf(id: string): Asset | undefined {
-  const known = networks.flatMap((network) => network.tokens.map((token) => assetOn(network, token)))
+  const known = networks.flatMap((network) =>
+    network.tokens.map((token) => assetOn(network, token)),
+  )
   return known.find((asset) => asset.id.toLowerCase() === id.toLowerCase())
 }
 

@@ -9,14 +9,17 @@ export const JSON_DEPTH_MAX = 32
 export function readJson(text: string, charsMax: number): Json | undefined {
   if (text.length > charsMax || tooDeep(text)) return undefined
   try {
-    // A literal `__proto__` member would be an own property after parsing, and dangerous once it is copied.
-    return JSON.parse(text, (key, value: Json) => {
-      if (key === '__proto__') throw new SyntaxError('__proto__')
-      return value
-    }) as Json
+    // A reviver costs ten times the parsing, so it looks only where the word can be, plainly or escaped.
+    return JSON.parse(text, /__proto__|\\u/.test(text) ? withoutPrototype : undefined) as Json
   } catch {
     return undefined
   }
+}
+
+/** A literal `__proto__` would be an own property after parsing, and dangerous once it is copied. */
+function withoutPrototype(key: string, value: Json): Json {
+  if (key === '__proto__') throw new SyntaxError('__proto__')
+  return value
 }
 
 /** Whether the value is a JSON object, neither null nor a list. */

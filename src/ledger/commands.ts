@@ -7,7 +7,7 @@ import { checkName, toDraft, toEntry } from './row.ts'
 import type { Draft } from './row.ts'
 
 /** Most rows that one reading of the journal gives. */
-export const JOURNAL_LIMIT_MAX = 10_000
+const JOURNAL_LIMIT_MAX = 10_000
 
 /** A call of a verb as a plain value, so that it can wait in a batch and cross a thread. */
 export type Command =

@@ -4,7 +4,7 @@ import { WORLD } from '../core/ports.ts'
 import { canonical } from '../core/json.ts'
 import { PaymentError } from '../core/problem.ts'
 import type { Entry, Page, Standing } from './page.ts'
-import { isAmount, readData, STEPS_MAX, toRow, writeMade } from './row.ts'
+import { isAmount, readData, readMade, STEPS_MAX, toRow, writeMade } from './row.ts'
 import type { Draft } from './row.ts'
 
 /** A step as the verbs take it: its data is JSON text. */
@@ -16,7 +16,7 @@ export interface Mark {
 type Answer<V extends keyof Ledger> = Awaited<ReturnType<Ledger[V]>>
 
 /** The reason of a void that makes room for a new claim. */
-export const LEASE_EXPIRED = 'lease-expired'
+const LEASE_EXPIRED = 'lease-expired'
 
 /**
  * Claims the key and holds the amount on every leg, or on none.
@@ -33,16 +33,16 @@ export const LEASE_EXPIRED = 'lease-expired'
  * - `insufficient` names the first account at fault: legs in their order, debit before credit.
  */
 export function transfer(page: Page, draft: Draft, at: number): Claim {
+  const given = readMade(draft.key, readData(draft.data))
   const before = page.entry(draft.key)
   if (before && stands(before, at))
-    return { outcome: same(before, draft) ? 'replayed' : 'foreign', held: toHeld(page, before) }
-  const note = readData(draft.note)
-  const data = writeMade(draft, note)
+    return { outcome: same(before, given) ? 'replayed' : 'foreign', held: toHeld(page, before) }
+  const data = writeMade(given, canonical(given.note))
   if (before?.state === 'pending') release(page, before, LEASE_EXPIRED, at)
-  shift(page, draft, 0n, draft.amount)
-  const account = shortfall(page, draft)
-  if (account === undefined) return make(page, { ...draft, note }, data, at)
-  shift(page, draft, 0n, -draft.amount)
+  shift(page, given, 0n, given.amount)
+  const account = shortfall(page, given)
+  if (account === undefined) return make(page, given, data, at)
+  shift(page, given, 0n, -given.amount)
   return { outcome: 'insufficient', account }
 }
 
@@ -122,12 +122,12 @@ export function journal(page: Page, after: number, limit: number): readonly Row[
 }
 
 /** An account's standing as the port shows it: held credits less held debits are pending. */
-export function toBalance({ account, asset, posted, debits, credits }: Standing): Balance {
+function toBalance({ account, asset, posted, debits, credits }: Standing): Balance {
   return { account, asset, posted, pending: credits - debits }
 }
 
 /** Whether there is anything to tell of the account. */
-export function isOpen(balance: Balance): boolean {
+function isOpen(balance: Balance): boolean {
   return balance.posted !== 0n || balance.pending !== 0n
 }
 
@@ -136,14 +136,14 @@ function stands(entry: Entry, at: number): boolean {
   return entry.leaseUntilAt > at || entry.steps.length > 0
 }
 
-function same(entry: Entry, draft: Draft): boolean {
+function same(entry: Entry, given: Transfer): boolean {
   return (
-    entry.purpose === draft.purpose &&
-    entry.asset === draft.asset &&
-    entry.amount === draft.amount &&
-    entry.legs.length === draft.legs.length &&
+    entry.purpose === given.purpose &&
+    entry.asset === given.asset &&
+    entry.amount === given.amount &&
+    entry.legs.length === given.legs.length &&
     entry.legs.every(
-      ({ debit, credit }, i) => debit === draft.legs[i]?.debit && credit === draft.legs[i]?.credit,
+      ({ debit, credit }, i) => debit === given.legs[i]?.debit && credit === given.legs[i]?.credit,
     )
   )
 }
@@ -170,7 +170,7 @@ function checkRoom(entry: Entry): void {
 }
 
 /** Moves every leg: `posted` from account to account, `held` on both sides of what is on its way. */
-function shift(page: Page, { asset, legs }: Draft | Entry, posted: bigint, held: bigint): void {
+function shift(page: Page, { asset, legs }: Transfer, posted: bigint, held: bigint): void {
   for (const leg of legs) {
     const debit = page.standing(leg.debit, asset)
     const credit = page.standing(leg.credit, asset)
@@ -181,7 +181,7 @@ function shift(page: Page, { asset, legs }: Draft | Entry, posted: bigint, held:
   }
 }
 
-function shortfall(page: Page, { asset, legs }: Draft): string | undefined {
+function shortfall(page: Page, { asset, legs }: Transfer): string | undefined {
   for (const leg of legs) {
     const debit = page.standing(leg.debit, asset)
     if (!leg.debit.startsWith(WORLD) && debit.posted < debit.debits) return leg.debit

@@ -16,7 +16,7 @@ import type {
   Transfer,
 } from '../core/ports.ts'
 import { PaymentError } from '../core/problem.ts'
-import { checkName, GENESIS, isAmount, toDraft, toEntry } from './row.ts'
+import { checkName, GENESIS, isAmount, readMade, toDraft, toEntry } from './row.ts'
 
 /**
  * The ledger as plainly as it can be said: a list of rows, a map of transfers, and every balance a sum over all of them.
@@ -107,8 +107,8 @@ export function memory({ clock = systemClock }: { readonly clock?: Clock } = {})
 
 /** A copy of the transfer as JSON would give it back. */
 function taken(given: Transfer): Transfer {
-  const draft = toDraft(given)
-  return { ...draft, note: JSON.parse(draft.note) as JsonObject }
+  const { key, data } = toDraft(given)
+  return readMade(key, JSON.parse(data) as JsonObject)
 }
 
 function toData({ purpose, asset, amount, legs, leaseUntilAt, note }: Transfer): JsonObject {

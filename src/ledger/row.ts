@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { assert } from '../core/assert.ts'
-import { canonical, isObject } from '../core/json.ts'
+import { isObject } from '../core/json.ts'
 import type { Json, JsonObject } from '../core/json.ts'
 import type { Leg, Row, Step, Transfer } from '../core/ports.ts'
 
@@ -8,22 +8,22 @@ import type { Leg, Row, Step, Transfer } from '../core/ports.ts'
 export const GENESIS: string = '0'.repeat(64)
 
 /** Most characters of a key, an account, an asset's id or a row's type. */
-export const NAME_CHARS_MAX = 1024
+const NAME_CHARS_MAX = 1024
 
 /** Most characters of a purpose: it may hold a whole URL. */
-export const PURPOSE_CHARS_MAX = 65_536
+const PURPOSE_CHARS_MAX = 65_536
 
 /** Most characters of a note or of a step's data, as JSON. */
-export const DATA_CHARS_MAX = 262_144
+const DATA_CHARS_MAX = 262_144
 
 /** Most legs of one transfer. */
-export const LEGS_MAX = 16
+const LEGS_MAX = 16
 
 /** Most steps of one transfer. */
 export const STEPS_MAX = 1024
 
 /** Largest amount: what a uint256 holds. */
-export const AMOUNT_MAX: bigint = 2n ** 256n - 1n
+const AMOUNT_MAX: bigint = 2n ** 256n - 1n
 
 /** A row as it is stored: its data is canonical JSON text. */
 export interface Line extends Omit<Row, 'data'> {
@@ -33,9 +33,11 @@ export interface Line extends Omit<Row, 'data'> {
 /** Where the journal ends. */
 export type Tail = Pick<Row, 'sequence' | 'hash'>
 
-/** A transfer whose note is JSON text, so that it crosses threads and wires unharmed. */
-export interface Draft extends Omit<Transfer, 'note'> {
-  readonly note: string
+/** A transfer to be made. All but its key is JSON text, which crosses threads at a third of the cost of objects. */
+export interface Draft {
+  readonly key: string
+  /** What {@link readMade} reads. */
+  readonly data: string
 }
 
 /** The types of rows that change a transfer's state; a step must not pass for one of them. */
@@ -57,11 +59,11 @@ export function toRow(line: Line): Row {
   return { ...line, data: readData(line.data) }
 }
 
-/** The data of a `made` row, as canonical text: all that is needed to make the transfer again. */
-export function writeMade(draft: Omit<Draft, 'note'>, note: JsonObject): string {
-  const { purpose, asset, amount, legs, leaseUntilAt } = draft
+/** The data of a `made` row: all that is needed to make the transfer again. Canonical if the text of its note is. */
+export function writeMade(transfer: Omit<Transfer, 'note'>, note: string): string {
+  const { purpose, asset, amount, legs, leaseUntilAt } = transfer
   // Members in the order that canonical JSON wants, as in `chain`: this is the hot path.
-  return `{"amount":"${amount}","asset":${JSON.stringify(asset)},"leaseUntilAt":${leaseUntilAt},"legs":[${legs.map(writeLeg).join(',')}],"note":${canonical(note)},"purpose":${JSON.stringify(purpose)}}`
+  return `{"amount":"${amount}","asset":${JSON.stringify(asset)},"leaseUntilAt":${leaseUntilAt},"legs":[${legs.map(writeLeg).join(',')}],"note":${note},"purpose":${JSON.stringify(purpose)}}`
 }
 
 /** Reads the data of a `made` row. Throws a `Bug` when it is not what {@link writeMade} writes. */
@@ -95,13 +97,13 @@ export function readData(text: string): JsonObject {
 }
 
 /** JSON text of a caller's object, within the limit. What JSON cannot say is left out, as JSON does. */
-export function writeData(data: JsonObject): string {
+function writeData(data: JsonObject): string {
   const text = JSON.stringify(data)
   assert(isObject(data) && text.length <= DATA_CHARS_MAX, 'data is a JSON object within its limit')
   return text
 }
 
-/** Takes a transfer in at the border: a copy that holds nothing but what the books need, or a `Bug`. */
+/** Takes a transfer in at the border: the text of what the books need, or a `Bug`. */
 export function toDraft(transfer: Transfer): Draft {
   const { key, purpose, asset, amount, legs, leaseUntilAt, note } = transfer
   checkName(key)
@@ -110,7 +112,8 @@ export function toDraft(transfer: Transfer): Draft {
   assert(isAmount(amount), 'an amount is a whole number that fits a uint256')
   assert(legs.length > 0 && legs.length <= LEGS_MAX, 'a transfer has legs, within the limit')
   assert(Number.isSafeInteger(leaseUntilAt), 'a lease ends at a whole millisecond')
-  return { key, purpose, asset, amount, legs: legs.map(toLeg), leaseUntilAt, note: writeData(note) }
+  legs.forEach(checkLeg)
+  return { key, data: writeMade(transfer, writeData(note)) }
 }
 
 /** Takes a step in at the border, its data as JSON text. */
@@ -136,13 +139,11 @@ function isText(value: unknown, charsMax: number): boolean {
   return typeof value === 'string' && value.length <= charsMax && value.isWellFormed()
 }
 
-function toLeg({ debit, credit, ceiling }: Leg): Leg {
+function checkLeg({ debit, credit, ceiling }: Leg): void {
   checkName(debit)
   checkName(credit)
   assert(debit !== credit, 'a leg joins two accounts')
-  if (ceiling === undefined) return { debit, credit }
-  assert(isAmount(ceiling), 'a ceiling is an amount')
-  return { debit, credit, ceiling }
+  assert(ceiling === undefined || isAmount(ceiling), 'a ceiling is an amount')
 }
 
 function writeLeg({ debit, credit, ceiling }: Leg): string {

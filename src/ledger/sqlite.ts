@@ -9,10 +9,10 @@ import type { Command, Runner } from './commands.ts'
 import type { Failure, Reply, Result, Start } from './sqlite-words.ts'
 
 /** Most commands in one transaction. */
-export const BATCH_MAX = 512
+const BATCH_MAX = 512
 
 /** Most commands that wait for the batch before them. More are refused: a store that falls behind must not eat memory. */
-export const QUEUE_MAX = 16_384
+const QUEUE_MAX = 16_384
 
 /** Settings of the embedded store. */
 export interface SqliteOptions {
@@ -62,7 +62,7 @@ async function createWriter(file: string): Promise<Runner> {
     flying = []
     for (const [i, one] of landed.entries()) answer(one, reply[i])
     if (reply.some(isFatal)) void worker.terminate()
-    // What was collected meanwhile goes at once; what these answers set going may come along.
+    // What was collected meanwhile goes next, together with what these answers set going.
     else schedule()
   }
   const schedule = (): void => {

@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url'
 import { systemClock } from '../core/clock.ts'
 import { PaymentError } from '../core/problem.ts'
 import { sqlite } from '../ledger/sqlite.ts'
-import { asking, counting, honest, receiptFor, selling, toy } from './fakes.test.ts'
+import { asking, closeSellers, counting, honest, receiptFor, selling, toy } from './fakes.test.ts'
 import { createPayer } from './payer.ts'
 
 const [, self = '', role, file = '', url = '', count = '1', hang = ''] = process.argv
@@ -72,27 +72,29 @@ async function kill(child: ChildProcess): Promise<void> {
   await once(child, 'exit')
 }
 
+const directories: string[] = []
+
 /** A file for the books in a directory of its own. */
-async function books(): Promise<AsyncDisposable & { readonly file: string }> {
+async function books(): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'payer-'))
-  return {
-    file: join(directory, 'payer.db'),
-    [Symbol.asyncDispose]: () => rm(directory, { recursive: true, force: true }),
-  }
+  directories.push(directory)
+  return join(directory, 'payer.db')
 }
 
 function tests(): void {
   assert.equal(fileURLToPath(import.meta.url), self)
 
   describe('processes that share one budget', () => {
-    after(() => {
+    after(async () => {
       for (const child of children) child.kill('SIGKILL')
+      await closeSellers()
+      for (const directory of directories) await rm(directory, { recursive: true, force: true })
     })
 
     test('eight at once sign exactly what it holds', async () => {
-      await using seller = await selling(honest({ amount: '50000' }))
-      await using shared = await books()
-      const children = Array.from({ length: 8 }, () => start(shared.file, seller.url, '5'))
+      const seller = await selling(honest({ amount: '50000' }))
+      const shared = await books()
+      const children = Array.from({ length: 8 }, () => start(shared, seller.url, '5'))
       const all = await Promise.all(children.map((child) => told(child)))
       assert.deepEqual(
         all.flatMap(({ odd }) => odd),
@@ -111,23 +113,23 @@ function tests(): void {
         arrived = resolve
       })
       let alive = true
-      await using seller = await selling(({ req }, res) => {
+      const seller = await selling(({ req }, res) => {
         if (!req.headers['toy-payment'])
           return void res.writeHead(402, asking({ amount: '50000' })).end()
         if (alive) return arrived()
         return void res.writeHead(200, receiptFor(req)).end()
       })
-      await using shared = await books()
-      const first = start(shared.file, seller.url)
+      const shared = await books()
+      const first = start(shared, seller.url)
       await arrival
       await kill(first)
       alive = false
-      const second = await told(start(shared.file, seller.url))
+      const second = await told(start(shared, seller.url))
       assert.deepEqual(second, { signed: 0, served: 1, odd: [] })
       const [before, after] = seller.proofs()
       assert.ok(before)
       assert.deepEqual(after, before)
-      const ledger = await sqlite({ file: shared.file })
+      const ledger = await sqlite({ file: shared })
       const total = (await ledger.balances()).find(({ account }) => account === 'spent/total/USD')
       await ledger.close()
       assert.deepEqual([total?.posted, total?.pending], [5n * 10n ** 16n, 0n])
@@ -138,17 +140,17 @@ function tests(): void {
       const question = new Promise<void>((resolve) => {
         asked = resolve
       })
-      await using seller = await selling((seen, res) => {
+      const seller = await selling((seen, res) => {
         if (seen.req.url === '/signing') return asked()
         return honest({ amount: '50000' })(seen, res)
       })
-      await using shared = await books()
-      const first = start(shared.file, seller.url, '1', 'signing')
+      const shared = await books()
+      const first = start(shared, seller.url, '1', 'signing')
       await question
       await kill(first)
-      const second = await told(start(shared.file, seller.url))
+      const second = await told(start(shared, seller.url))
       assert.deepEqual(second, { signed: 1, served: 1, odd: [] })
-      const ledger = await sqlite({ file: shared.file })
+      const ledger = await sqlite({ file: shared })
       const total = (await ledger.balances()).find(({ account }) => account === 'spent/total/USD')
       await ledger.close()
       assert.deepEqual([total?.posted, total?.pending], [5n * 10n ** 16n, 5n * 10n ** 16n])

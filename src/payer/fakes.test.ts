@@ -1,7 +1,7 @@
 // No tests, but what the payer's tests stand on: a toy protocol, a wallet that counts, a clock that leaps, a seller.
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { JsonObject } from '../core/json.ts'
 import { isObject } from '../core/json.ts'
@@ -182,7 +182,7 @@ export interface Seen {
 export type Serve = (seen: Seen, res: ServerResponse) => void
 
 /** A loopback server. */
-export interface Seller extends AsyncDisposable {
+export interface Seller {
   readonly url: string
   readonly host: string
   readonly seen: Seen[]
@@ -190,7 +190,9 @@ export interface Seller extends AsyncDisposable {
   readonly proofs: () => readonly ToyProof[]
 }
 
-/** Starts a server on a free port; `await using` stops it. */
+const servers: Server[] = []
+
+/** Starts a server on a free port; {@link closeSellers} stops it. */
 export async function selling(serve: Serve): Promise<Seller> {
   const seen: Seen[] = []
   const server = createServer((req, res) => {
@@ -203,6 +205,7 @@ export async function selling(serve: Serve): Promise<Seller> {
       serve(one, res)
     })
   }).listen(0, '127.0.0.1')
+  servers.push(server)
   await once(server, 'listening')
   const host = `127.0.0.1:${(server.address() as AddressInfo).port}`
   return {
@@ -211,11 +214,15 @@ export async function selling(serve: Serve): Promise<Seller> {
     seen,
     proofs: () =>
       seen.filter(({ req }) => req.headers['toy-payment']).map(({ req }) => proofIn(req)),
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections()
-      server.close()
-      await once(server, 'close')
-    },
+  }
+}
+
+/** Stops all sellers that this file started. */
+export async function closeSellers(): Promise<void> {
+  for (const server of servers) {
+    server.closeAllConnections()
+    server.close()
+    await once(server, 'close')
   }
 }
 

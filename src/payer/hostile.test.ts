@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
-import { describe, test } from 'node:test'
+import { after, describe, test } from 'node:test'
 import { PaymentError } from '../core/problem.ts'
 import { memory } from '../ledger/memory.ts'
 import type { Serve } from './fakes.test.ts'
-import { counting, honest, leaping, receiptFor, selling, toy } from './fakes.test.ts'
+import { closeSellers, counting, honest, leaping, receiptFor, selling, toy } from './fakes.test.ts'
 import { createPayer } from './payer.ts'
+
+after(closeSellers)
 
 const json = { 'content-type': 'application/json' }
 
@@ -19,7 +21,7 @@ function paying() {
 
 /** The same payer that the attack met pays an honest seller: a payer that refuses everything proves nothing. */
 async function pays({ payer, wallet }: ReturnType<typeof paying>): Promise<void> {
-  await using seller = await selling(honest({ amount: '10000' }))
+  const seller = await selling(honest({ amount: '10000' }))
   const before = wallet.signed.length
   assert.equal((await payer.fetch(seller.url)).status, 200)
   assert.equal(wallet.signed.length, before + 1)
@@ -39,7 +41,7 @@ describe('a hostile 402', () => {
   }
   for (const [kind, serve] of Object.entries(unread))
     test(`${kind}: it is no challenge, and comes back whole`, async () => {
-      await using seller = await selling(serve)
+      const seller = await selling(serve)
       const parts = paying()
       const response = await parts.payer.fetch(seller.url)
       assert.equal(response.status, 402)
@@ -51,7 +53,7 @@ describe('a hostile 402', () => {
 
   test('a million offers in a body are not read, and no more of it than the limit', async () => {
     let sent = 0
-    await using seller = await selling((_, res) => {
+    const seller = await selling((_, res) => {
       res.writeHead(402, json).write('{"toy":[{"amount":"1"}')
       const chunk = ',{"amount":"1"}'.repeat(4096)
       const more = (): void => {
@@ -73,7 +75,7 @@ describe('a hostile 402', () => {
   })
 
   test('a body that drips is waited for until the limit, and not longer', async () => {
-    await using seller = await selling((_, res) => {
+    const seller = await selling((_, res) => {
       res.writeHead(402, json).write('{"toy":[')
       parts.clock.expire()
     })
@@ -86,7 +88,7 @@ describe('a hostile 402', () => {
   })
 
   test('a header bomb is a failed request', async () => {
-    await using seller = await selling((_, res) =>
+    const seller = await selling((_, res) =>
       res.writeHead(402, { 'toy-required': `[${' '.repeat(200_000)}]` }).end(),
     )
     const parts = paying()
@@ -96,7 +98,7 @@ describe('a hostile 402', () => {
 
   test('many offers: the first ones are looked at, and the error stays short', async () => {
     const asks = Array.from({ length: 5000 }, (_, i) => ({ amount: String(9_000_000 + i) }))
-    await using seller = await selling((_, res) =>
+    const seller = await selling((_, res) =>
       res.writeHead(402, json).end(JSON.stringify({ toy: asks })),
     )
     const parts = paying()
@@ -111,7 +113,7 @@ describe('a hostile 402', () => {
 
   test('words of a stranger cannot write on a terminal', async () => {
     const network = 'toy:\u001B[2J\u202E\n\u2028evil'
-    await using seller = await selling((_, res) =>
+    const seller = await selling((_, res) =>
       res.writeHead(402, json).end(JSON.stringify({ toy: [{ amount: '9000000', network }] })),
     )
     await assert.rejects(paying().payer.fetch(seller.url), (error: PaymentError) => {
@@ -124,7 +126,7 @@ describe('a hostile 402', () => {
 
   test('an answer that repeats the challenge with a new price is not paid again', async () => {
     let price = 10_000
-    await using seller = await selling((_, res) => {
+    const seller = await selling((_, res) => {
       price += 1
       res.writeHead(402, { 'toy-required': JSON.stringify([{ amount: String(price) }]) }).end()
     })
@@ -135,7 +137,7 @@ describe('a hostile 402', () => {
   })
 
   test('a paid answer that streams is handed on before it ends', async () => {
-    await using seller = await selling(({ req }, res) => {
+    const seller = await selling(({ req }, res) => {
       if (!req.headers['toy-payment']) return honest({ amount: '1' })({ req, body: '' }, res)
       return void res.writeHead(200, receiptFor(req)).write('first')
     })

@@ -1,5 +1,5 @@
-import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
+import { systemChance } from '../core/chance.ts'
 import type { JsonObject } from '../core/json.ts'
 
 /** The process that works on a purchase, and until when that is believed if nothing better is known. */
@@ -11,7 +11,7 @@ export interface Owner extends JsonObject {
   readonly leaseUntilAt: number
 }
 
-const run = randomUUID()
+const run = Buffer.from(systemChance(16)).toString('hex')
 
 /** Purchases that this process works on right now, in whichever payer. */
 const working = new Set<string>()

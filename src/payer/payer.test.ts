@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
-import { describe, test } from 'node:test'
+import { after, describe, test } from 'node:test'
 import type { Event } from '../core/event.ts'
 import { PaymentError } from '../core/problem.ts'
 import { memory } from '../ledger/memory.ts'
 import type { Ask, Leaping } from './fakes.test.ts'
 import {
+  closeSellers,
   asking,
   counting,
   honest,
@@ -16,6 +17,8 @@ import {
 } from './fakes.test.ts'
 import type { PayerParts } from './payer.ts'
 import { createPayer, paymentOf } from './payer.ts'
+
+after(closeSellers)
 
 const policy = { perRequest: '0.05 USD', total: '1 USD' }
 const cent: Ask = { amount: '10000' }
@@ -42,7 +45,7 @@ const open = async (ledger: PayerParts['ledger']) =>
 
 describe('a drop-in for fetch', () => {
   test('answers that are not 402 come back as they are, and nothing is signed', async () => {
-    await using seller = await selling((_, res) => res.writeHead(418).end('tea'))
+    const seller = await selling((_, res) => res.writeHead(418).end('tea'))
     const { payer, wallet } = paying()
     const response = await payer.fetch(seller.url)
     assert.equal(response.status, 418)
@@ -53,7 +56,7 @@ describe('a drop-in for fetch', () => {
 
   test('a 402 that is no payment challenge comes back whole', async () => {
     const body = JSON.stringify({ error: 'Your plan has ended.' })
-    await using seller = await selling((_, res) =>
+    const seller = await selling((_, res) =>
       res.writeHead(402, { 'content-type': 'application/json' }).end(body),
     )
     const { payer, wallet } = paying()
@@ -64,7 +67,7 @@ describe('a drop-in for fetch', () => {
   })
 
   test('a 402 is paid once, the books say so, and the response is the plain response', async () => {
-    await using seller = await selling(honest(cent))
+    const seller = await selling(honest(cent))
     const { payer, wallet, ledger, events } = paying()
     const response = await payer.fetch(`${seller.url}/a?b=c#d`)
     assert.equal(await response.text(), 'served GET ')
@@ -87,7 +90,7 @@ describe('a drop-in for fetch', () => {
   })
 
   test('offers in a JSON body are read too', async () => {
-    await using seller = await selling(({ req }, res) => {
+    const seller = await selling(({ req }, res) => {
       if (req.headers['toy-payment']) return void res.writeHead(200, receiptFor(req)).end('served')
       const type = { 'content-type': 'application/problem+json; charset=utf-8' }
       return void res.writeHead(402, type).end(JSON.stringify({ toy: [cent] }))
@@ -99,7 +102,7 @@ describe('a drop-in for fetch', () => {
   test('an aborted call rejects with its reason, before and while it waits', async () => {
     const controller = new AbortController()
     const reason = new Error('enough')
-    await using seller = await selling(({ req }, res) => {
+    const seller = await selling(({ req }, res) => {
       if (!req.headers['toy-payment']) return void res.writeHead(402, asking(cent)).end()
       return controller.abort(reason)
     })
@@ -113,7 +116,7 @@ describe('a drop-in for fetch', () => {
 })
 
 test('an abort ends the wait for an answer and for a signature that does not come', async () => {
-  await using seller = await selling(honest(cent))
+  const seller = await selling(honest(cent))
   const clock = leaping()
   let reached = Promise.withResolvers<void>()
   const never = () => {
@@ -139,7 +142,7 @@ test('an abort ends the wait for an answer and for a signature that does not com
 
 describe('the choice', () => {
   test('the cheapest offer is paid, wherever it stands', async () => {
-    await using seller = await selling(
+    const seller = await selling(
       honest({ amount: '50000' }, { amount: '10000' }, { amount: '30000' }),
     )
     const { payer, wallet } = paying()
@@ -154,7 +157,7 @@ describe('the choice', () => {
     ]
     const chosen = []
     for (const order of [asks, asks.toReversed()]) {
-      await using seller = await selling(honest(...order))
+      const seller = await selling(honest(...order))
       const { payer, wallet } = paying()
       await payer.fetch(seller.url)
       chosen.push(wallet.signed[0]?.offer.network)
@@ -163,7 +166,7 @@ describe('the choice', () => {
   })
 
   test('an error names the reason of every offer, and nothing is signed', async () => {
-    await using seller = await selling(
+    const seller = await selling(
       honest(
         { amount: '-5' },
         { amount: '0' },
@@ -192,7 +195,7 @@ describe('the choice', () => {
   })
 
   test('an asset without a currency is paid within limits in its own code', async () => {
-    await using seller = await selling(honest({ amount: '3', asset: 'PTS' }))
+    const seller = await selling(honest({ amount: '3', asset: 'PTS' }))
     const limits = { perRequest: ['0.05 USD', '3 PTS'], total: ['1 USD', '5 PTS'] }
     const { payer, wallet } = paying({ policy: limits })
     assert.equal((await payer.fetch(seller.url)).status, 200)
@@ -201,7 +204,7 @@ describe('the choice', () => {
   })
 
   test('lists of networks, assets, payees and hosts are kept', async () => {
-    await using seller = await selling(honest(cent))
+    const seller = await selling(honest(cent))
     const lists = [
       { networks: ['toy:2'] },
       { assets: ['EURC'] },
@@ -219,7 +222,7 @@ describe('the choice', () => {
   })
 
   test('a question is asked before signing, and no means no', async () => {
-    await using seller = await selling(honest(cent))
+    const seller = await selling(honest(cent))
     const asked: unknown[] = []
     const { payer, wallet, ledger } = paying({
       async confirm(offer, question) {
@@ -237,7 +240,7 @@ describe('the choice', () => {
   })
 
   test('no payment is valid for longer than the policy allows (CLI-13)', async () => {
-    await using seller = await selling(honest({ ...cent, timeoutMs: 31_536_000_000 }))
+    const seller = await selling(honest({ ...cent, timeoutMs: 31_536_000_000 }))
     const { payer, wallet } = paying()
     await payer.fetch(seller.url)
     const strict = paying({ policy: { ...policy, validityMaxMs: 30_000 } })
@@ -249,7 +252,7 @@ describe('the choice', () => {
 
 describe('the budget', () => {
   test('fifty calls at the cap are stopped by the sum (CLI-16)', async () => {
-    await using seller = await selling(honest({ amount: '50000' }))
+    const seller = await selling(honest({ amount: '50000' }))
     const { payer, wallet } = paying()
     let stopped = 0
     for (let i = 0; i < 50; i++)
@@ -263,7 +266,7 @@ describe('the budget', () => {
   })
 
   test('a hundred calls at once sign no more than the budget (CLI-17)', async () => {
-    await using seller = await selling(honest({ amount: '50000' }))
+    const seller = await selling(honest({ amount: '50000' }))
     const { payer, wallet } = paying()
     const calls = Array.from({ length: 100 }, () => payer.fetch(seller.url))
     const done = await Promise.allSettled(calls)
@@ -272,8 +275,8 @@ describe('the budget', () => {
   })
 
   test('each limit stops and is named: a host, a day that ends, the total', async () => {
-    await using one = await selling(honest({ amount: '10000' }))
-    await using two = await selling(honest({ amount: '10000' }))
+    const one = await selling(honest({ amount: '10000' }))
+    const two = await selling(honest({ amount: '10000' }))
     const { payer, clock } = paying({
       policy: {
         perRequest: '0.01 USD',
@@ -287,16 +290,16 @@ describe('the budget', () => {
     await payer.fetch(one.url)
     await stops(one.url, new RegExp(`over perHost, which is 0.01 USD for ${one.host}`))
     await payer.fetch(two.url)
-    await using three = await selling(honest({ amount: '10000' }))
+    const three = await selling(honest({ amount: '10000' }))
     await stops(three.url, /over perDay, which is 0\.02 USD for 2026-11-20/)
     clock.leap(86_400_000)
     await payer.fetch(three.url)
-    await using four = await selling(honest({ amount: '10000' }))
+    const four = await selling(honest({ amount: '10000' }))
     await stops(four.url, /over total, which is 0\.03 USD/)
   })
 
   test('a limit that is given later knows what was spent before', async () => {
-    await using seller = await selling(honest({ amount: '50000' }))
+    const seller = await selling(honest({ amount: '50000' }))
     const first = paying({ policy: { perRequest: '0.05 USD', perDay: '1 USD' } })
     await first.payer.fetch(seller.url)
     const limits = { perRequest: '0.05 USD', total: '0.05 USD' }
@@ -306,7 +309,7 @@ describe('the budget', () => {
   })
 
   test('a seller that says "not paid" again and again gets no more than the budget', async () => {
-    await using seller = await selling((_, res) =>
+    const seller = await selling((_, res) =>
       res.writeHead(402, { ...asking({ amount: '50000' }), 'toy-error': '1' }).end(),
     )
     const { payer, wallet } = paying()
@@ -315,7 +318,7 @@ describe('the budget', () => {
   })
 
   test('a wallet that says nothing moved frees the budget, any other failure holds it', async () => {
-    await using seller = await selling(honest(cent))
+    const seller = await selling(honest(cent))
     const clock = leaping()
     const failures = [
       [new PaymentError('declined', 'No.'), 0],
@@ -335,7 +338,7 @@ describe('the budget', () => {
 describe('a payment whose outcome is not known', () => {
   test('the same one is sent again after 409, 503, 502, 504 and a broken connection', async () => {
     const script = [409, 503, 0, 502, 504, 200]
-    await using seller = await selling(({ req }, res) => {
+    const seller = await selling(({ req }, res) => {
       if (!req.headers['toy-payment']) return void res.writeHead(402, asking(cent)).end()
       const status = script.shift()
       if (status === 0) return void res.destroy()
@@ -356,7 +359,7 @@ describe('a payment whose outcome is not known', () => {
 
   test('sends end: by number, and by a Retry-After that is too far away', async () => {
     let retry = '0'
-    await using seller = await selling(({ req }, res) => {
+    const seller = await selling(({ req }, res) => {
       if (!req.headers['toy-payment']) return void res.writeHead(402, asking(cent)).end()
       return void res.writeHead(503, { 'retry-after': retry }).end('later')
     })
@@ -374,7 +377,7 @@ describe('a payment whose outcome is not known', () => {
 
   test('a later call sends it again and signs nothing; calls at once are two purchases (CLI-15)', async () => {
     let broken = true
-    await using seller = await selling(({ req }, res) => {
+    const seller = await selling(({ req }, res) => {
       if (!req.headers['toy-payment']) return void res.writeHead(402, asking(cent)).end()
       if (broken) return void res.destroy()
       return void res.writeHead(200, receiptFor(req)).end('served')
@@ -399,7 +402,7 @@ describe('a payment whose outcome is not known', () => {
 
   test('a payment that another payer of the same books left is sent again', async () => {
     let broken = true
-    await using seller = await selling(({ req }, res) => {
+    const seller = await selling(({ req }, res) => {
       if (!req.headers['toy-payment']) return void res.writeHead(402, asking(cent)).end()
       if (broken) return void res.destroy()
       return void res.writeHead(200, receiptFor(req)).end('served')
@@ -414,7 +417,7 @@ describe('a payment whose outcome is not known', () => {
   })
 
   test('while another process takes an open purchase over, nobody else does', async () => {
-    await using seller = await selling(({ req }, res) => {
+    const seller = await selling(({ req }, res) => {
       if (!req.headers['toy-payment']) return void res.writeHead(402, asking(cent)).end()
       if (seller.proofs().length <= 6) return void res.destroy()
       return void res.writeHead(200, receiptFor(req)).end('served')
@@ -438,15 +441,34 @@ describe('a payment whose outcome is not known', () => {
     assert.equal((await payer.fetch(seller.url)).status, 200)
     assert.equal(wallet.signed.length, 2)
     assert.equal((await ledger.find(left.key))?.state, 'posted')
+    assert.equal((await ledger.pending()).length, 0)
+  })
+
+  test('what a process that died left of taking over is cleared away', async () => {
+    const { payer, ledger, clock } = paying()
+    await ledger.transfer({
+      key: 'adoption/purchase/x',
+      purpose: 'purchase/x',
+      asset: 'adoption',
+      amount: 1n,
+      legs: [{ debit: 'world/adoption', credit: 'world/payer' }],
+      leaseUntilAt: clock.now() + 10_000,
+      note: {},
+    })
+    await payer.recover()
+    assert.equal((await ledger.pending()).length, 1)
+    clock.leap(10_000)
+    await payer.recover()
+    assert.equal((await ledger.pending()).length, 0)
   })
 
   test('a sweep leaves alone what is being worked on', async () => {
     const arrived = Promise.withResolvers<void>()
     const served = Promise.withResolvers<void>()
-    await using seller = await selling(({ req }, res) => {
+    const seller = await selling(({ req }, res) => {
       if (!req.headers['toy-payment']) return void res.writeHead(402, asking(cent)).end()
       arrived.resolve()
-      void served.promise.then(() => res.writeHead(200, receiptFor(req)).end())
+      return void served.promise.then(() => res.writeHead(200, receiptFor(req)).end())
     })
     const clock = leaping()
     const wallet = counting(clock, { outcome: async () => 'dead' })
@@ -462,7 +484,7 @@ describe('a payment whose outcome is not known', () => {
   })
 
   test('an expired payment is not sent again', async () => {
-    await using seller = await selling(({ req }, res) => {
+    const seller = await selling(({ req }, res) => {
       if (!req.headers['toy-payment']) return void res.writeHead(402, asking(cent)).end()
       if (proofIn(req).nonce === 1) return void res.destroy()
       return void res.writeHead(200, receiptFor(req)).end('served')
@@ -480,7 +502,7 @@ describe('the outcome', () => {
     selling((_, res) => res.writeHead(402, { ...asking(cent), 'toy-error': '1' }).end('no'))
 
   test('a second 402 is not paid again, comes back with its reason, and stays reserved', async () => {
-    await using seller = await refusing()
+    const seller = await refusing()
     const { payer, wallet, ledger } = paying()
     const response = await payer.fetch(seller.url)
     assert.equal(response.status, 402)
@@ -492,7 +514,7 @@ describe('the outcome', () => {
   })
 
   test('the wallet decides: dead frees the budget, paid spends it, open waits', async () => {
-    await using seller = await refusing()
+    const seller = await refusing()
     for (const [outcome, state] of [
       ['dead', 'voided'],
       ['paid', 'posted'],
@@ -509,7 +531,7 @@ describe('the outcome', () => {
   })
 
   test('without a wallet that can look, it counts as spent once its time is over', async () => {
-    await using seller = await refusing()
+    const seller = await refusing()
     const { payer, ledger, clock } = paying()
     const key = paymentOf(await payer.fetch(seller.url))?.key ?? ''
     await payer.recover()
@@ -520,7 +542,7 @@ describe('the outcome', () => {
   })
 
   test('a wallet that cannot be asked leaves it open, and the others are still looked at', async () => {
-    await using seller = await refusing()
+    const seller = await refusing()
     const clock = leaping()
     let asked = 0
     const wallet = counting(clock, {
@@ -540,7 +562,7 @@ describe('the outcome', () => {
   })
 
   test('a full budget is swept before a purchase is refused', async () => {
-    await using seller = await selling(({ req }, res) => {
+    const seller = await selling(({ req }, res) => {
       if (req.url === '/no' || !req.headers['toy-payment'])
         return void res.writeHead(402, asking(cent)).end()
       return void res.writeHead(200, receiptFor(req)).end()
@@ -558,7 +580,7 @@ describe('the outcome', () => {
   })
 
   test('a good answer without a receipt is posted and not verified', async () => {
-    await using seller = await selling(({ req }, res) =>
+    const seller = await selling(({ req }, res) =>
       req.headers['toy-payment']
         ? res.writeHead(200).end('served')
         : res.writeHead(402, asking(cent)).end(),
@@ -580,7 +602,7 @@ describe('the outcome', () => {
       [{ error: 'It failed.' }, /It failed\./],
     ] as const
     for (const [lie, why] of lies) {
-      await using seller = await selling(({ req }, res) =>
+      const seller = await selling(({ req }, res) =>
         req.headers['toy-payment']
           ? res.writeHead(200, receiptFor(req, lie)).end()
           : res.writeHead(402, asking(cent)).end(),
@@ -597,7 +619,7 @@ describe('the outcome', () => {
   })
 
   test('a fitting receipt for money that did not move is not verified (CLI-26)', async () => {
-    await using seller = await selling(honest(cent))
+    const seller = await selling(honest(cent))
     const clock = leaping()
     const wallet = counting(clock, { outcome: async () => 'open' })
     const checked = { ...policy, checkReceipts: true }
@@ -608,7 +630,7 @@ describe('the outcome', () => {
   })
 
   test('books that fail after the sale do not lose the response', async () => {
-    await using seller = await selling(honest(cent))
+    const seller = await selling(honest(cent))
     const ledger = memory()
     const broken = { ...ledger, post: () => Promise.reject(new Error('disk full')) }
     const { payer, events } = paying({ ledger: broken })

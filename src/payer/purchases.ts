@@ -65,6 +65,7 @@ export interface Parts {
 }
 
 const PREFIX = 'purchase/'
+const LOCK = 'adoption/'
 
 /** Makes the payer's books over a ledger that may be shared with other processes. */
 export function createPurchases(parts: Parts): Purchases {
@@ -187,7 +188,7 @@ export function createPurchases(parts: Parts): Purchases {
 
   /** Between finding a purchase and owning it, another process may do the same: a claim in the books decides. */
   async function own({ key, steps }: Held): Promise<boolean> {
-    const lock = `adoption/${key}`
+    const lock = LOCK + key
     const now = clock.now()
     const { outcome } = await ledger.transfer({
       key: lock,
@@ -263,6 +264,7 @@ export function createPurchases(parts: Parts): Purchases {
   async function sweepOnce(): Promise<void> {
     sweptAt = clock.now()
     for (const held of await ledger.pending()) {
+      if (isStaleLock(held)) await ledger.void(held.key, 'payment-in-flight')
       if (!held.key.startsWith(PREFIX)) continue
       const { owner } = readStanding(held)
       if (owner && isWorking(held.key, owner, clock.now())) continue
@@ -270,6 +272,11 @@ export function createPurchases(parts: Parts): Purchases {
         tell({ type: 'fault', where: 'payer/sweep', error }),
       )
     }
+  }
+
+  /** Its process died between finding a purchase and owning it. */
+  function isStaleLock({ key, leaseUntilAt }: Held): boolean {
+    return key.startsWith(LOCK) && leaseUntilAt <= clock.now()
   }
 
   async function close(held: Held): Promise<void> {

@@ -1,10 +1,21 @@
 import assert from 'node:assert/strict'
-import { describe, test } from 'node:test'
+import { after, describe, test } from 'node:test'
 import { memory } from '../ledger/memory.ts'
-import { asking, counting, honest, leaping, receiptFor, selling, toy } from './fakes.test.ts'
+import {
+  closeSellers,
+  asking,
+  counting,
+  honest,
+  leaping,
+  receiptFor,
+  selling,
+  toy,
+} from './fakes.test.ts'
 import { BODY_BYTES_MAX } from './limits.ts'
 import type { Policy } from './policy.ts'
 import { createPayer, paymentOf } from './payer.ts'
+
+after(closeSellers)
 
 const cent = { amount: '10000' }
 
@@ -43,7 +54,7 @@ describe('bodies', () => {
   }
   for (const [kind, body] of Object.entries(bodies))
     test(`${kind}: the paid request is the same as the first, to the byte and the boundary`, async () => {
-      await using seller = await selling(honest(cent))
+      const seller = await selling(honest(cent))
       const { payer } = paying()
       const init = { method: 'POST', headers: { 'x-mine': 'kept' }, ...body() }
       assert.equal((await payer.fetch(seller.url, init)).status, 200)
@@ -57,7 +68,7 @@ describe('bodies', () => {
     })
 
   test('a Request with a body, and init over it', async () => {
-    await using seller = await selling(honest(cent))
+    const seller = await selling(honest(cent))
     const { payer } = paying()
     const request = new Request(seller.url, { method: 'PUT', body: text, headers: { a: '1' } })
     assert.equal((await payer.fetch(request)).status, 200)
@@ -79,7 +90,7 @@ describe('bodies', () => {
           controller.close()
         },
       })
-    await using seller = await selling(({ req, body }, res) =>
+    const seller = await selling(({ req, body }, res) =>
       req.url === '/free'
         ? res.writeHead(200).end(String(body.length))
         : res.writeHead(402, asking(cent)).end(),
@@ -123,7 +134,7 @@ describe('redirects', () => {
       [308, 'PUT', 'PUT body'],
       [302, 'PUT', 'PUT body'],
     ] as const) {
-      await using seller = await selling((seen, res) => {
+      const seller = await selling((seen, res) => {
         if (seen.req.url === '/end') return honest(cent)(seen, res)
         return void res.writeHead(status, { location: '/end' }).end()
       })
@@ -137,7 +148,7 @@ describe('redirects', () => {
   })
 
   test('"error" and "manual" are kept, and endless ones end', async () => {
-    await using seller = await selling((_, res) => res.writeHead(302, { location: '/x' }).end())
+    const seller = await selling((_, res) => res.writeHead(302, { location: '/x' }).end())
     const { payer } = paying()
     await assert.rejects(payer.fetch(seller.url, { redirect: 'error' }), TypeError)
     assert.equal((await payer.fetch(seller.url, { redirect: 'manual' })).status, 302)
@@ -147,8 +158,8 @@ describe('redirects', () => {
   })
 
   test('a 402 behind another origin is not paid, unless the policy lists that host (CLI-10)', async () => {
-    await using other = await selling(honest(cent))
-    await using first = await selling((_, res) =>
+    const other = await selling(honest(cent))
+    const first = await selling((_, res) =>
       res.writeHead(302, { location: `${other.url}/x` }).end(),
     )
     const plain = paying()
@@ -171,10 +182,10 @@ describe('redirects', () => {
   })
 
   test('a way that leaves the origin and comes back is not paid', async () => {
-    await using other = await selling((_, res) =>
+    const other = await selling((_, res) =>
       res.writeHead(302, { location: `${home.url}/dear` }).end(),
     )
-    await using home = await selling((seen, res) => {
+    const home = await selling((seen, res) => {
       if (seen.req.url === '/dear') return honest(cent)(seen, res)
       return void res.writeHead(302, { location: other.url }).end()
     })
@@ -184,14 +195,14 @@ describe('redirects', () => {
   })
 
   test('the payment does not follow a redirect to another origin (CLI-11)', async () => {
-    await using other = await selling(({ req }, res) =>
+    const other = await selling(({ req }, res) =>
       res
         .writeHead(200, { 'toy-receipt': JSON.stringify({ ref: 'forged' }) })
         .end(
           JSON.stringify([req.headers['toy-payment'], req.headers['authorization'], req.method]),
         ),
     )
-    await using seller = await selling(({ req }, res) =>
+    const seller = await selling(({ req }, res) =>
       req.headers['toy-payment']
         ? res.writeHead(307, { location: other.url }).end()
         : res.writeHead(402, asking(cent)).end(),
@@ -211,7 +222,7 @@ describe('redirects', () => {
   })
 
   test('the payment follows a redirect within its origin', async () => {
-    await using seller = await selling(({ req }, res) => {
+    const seller = await selling(({ req }, res) => {
       if (!req.headers['toy-payment']) return void res.writeHead(402, asking(cent)).end()
       if (req.url !== '/there') return void res.writeHead(302, { location: '/there' }).end()
       return void res.writeHead(200, receiptFor(req)).end('there')

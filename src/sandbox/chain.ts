@@ -4,7 +4,9 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
 import { assert } from '../core/assert.ts'
+import { systemClock } from '../core/clock.ts'
 import { isObject } from '../core/json.ts'
+import type { Clock } from '../core/ports.ts'
 import { PaymentError } from '../core/problem.ts'
 import type { Anvil, Call } from './anvil.ts'
 import { startAnvil } from './anvil.ts'
@@ -31,6 +33,7 @@ export interface ChainOptions {
   readonly hardfork?: string
   /** Port of the node; a free one if absent. */
   readonly port?: number
+  readonly clock?: Clock
   /** Told, in a sentence, when a kept state could not be read and the chain began anew. */
   readonly notice?: (sentence: string) => void
 }
@@ -80,8 +83,8 @@ export interface Chain {
  * @throws {PaymentError} with what to do, when the node is not installed or does not start.
  */
 export async function startChain(options: ChainOptions = {}): Promise<Chain> {
-  const { stateFile } = options
-  const kept = stateFile === undefined ? undefined : keeping(stateFile)
+  const { stateFile, clock = systemClock } = options
+  const kept = stateFile === undefined ? undefined : keeping(stateFile, clock)
   const old = kept !== undefined && (await exists(kept.file))
   const anvil = await (old ? resume(kept, options) : begin(options))
   await anvil.request('anvil_impersonateAccount', [contracts.operator])
@@ -93,8 +96,8 @@ interface Kept {
   readonly journal: Journal
 }
 
-function keeping(file: string): Kept {
-  return { file, journal: createJournal(`${file}.transactions`) }
+function keeping(file: string, clock: Clock): Kept {
+  return { file, journal: createJournal(`${file}.transactions`, clock) }
 }
 
 /** Starts from the kept state, or anew if the node cannot read it. */
@@ -105,7 +108,7 @@ async function resume(kept: Kept, options: ChainOptions): Promise<Anvil> {
   await kept.journal.replay(anvil)
   // A loaded chain goes on at its own time; ours is now, and calls look at the latest block.
   await anvil.batch([
-    ['anvil_setTime', [Math.floor(Date.now() / 1000)]],
+    ['anvil_setTime', [secondsOf(options)]],
     ['anvil_mine', ['0x1']],
   ])
   return anvil
@@ -134,7 +137,7 @@ async function begin(options: ChainOptions): Promise<Anvil> {
   const directory = await mkdtemp(join(tmpdir(), 'chain-'))
   try {
     const file = join(directory, 'genesis.json')
-    await writeFile(file, JSON.stringify(genesis()))
+    await writeFile(file, JSON.stringify(genesis(options)))
     return await startAnvil([...flags(options), '--init', file], options.port)
   } finally {
     await rm(directory, { recursive: true })
@@ -148,7 +151,11 @@ function flags({ blockTimeMs, hardfork = 'osaka' }: ChainOptions): readonly stri
   return ['--chain-id', String(CHAIN_ID), '--accounts', '0', ...rules, ...interval]
 }
 
-function genesis(): unknown {
+function secondsOf({ clock = systemClock }: ChainOptions): number {
+  return Math.floor(clock.now() / 1000)
+}
+
+function genesis(options: ChainOptions): unknown {
   const zero = `0x${'0'.repeat(64)}`
   const accounts = Object.entries(contracts.alloc).map(([address, account]) => {
     const { balance, nonce, code, storage } = account
@@ -157,7 +164,7 @@ function genesis(): unknown {
   return {
     config: { chainId: CHAIN_ID },
     nonce: '0x0',
-    timestamp: hex(Math.floor(Date.now() / 1000)),
+    timestamp: hex(secondsOf(options)),
     extraData: '0x',
     gasLimit: hex(BLOCK_GAS),
     difficulty: '0x0',

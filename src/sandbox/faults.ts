@@ -16,7 +16,7 @@ export interface Faults {
 }
 
 /** Faults that are used up one by one. */
-export type Counted = 'drop' | 'loseSends' | 'loseAnswers'
+type Counted = 'drop' | 'loseSends' | 'loseAnswers'
 
 /** The switches. */
 export interface Switches {

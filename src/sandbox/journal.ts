@@ -1,4 +1,5 @@
 import { appendFile, readFile, rename, rm } from 'node:fs/promises'
+import type { Clock } from '../core/ports.ts'
 import type { Anvil } from './anvil.ts'
 
 /**
@@ -15,10 +16,10 @@ export interface Journal {
 }
 
 /** A journal beside the state file. */
-export function createJournal(file: string): Journal {
+export function createJournal(file: string, clock: Clock): Journal {
   const old = `${file}.old`
   return {
-    append: (raw) => appendFile(file, `${Math.floor(Date.now() / 1000)} ${raw}\n`),
+    append: (raw) => appendFile(file, `${Math.floor(clock.now() / 1000)} ${raw}\n`),
     async turn() {
       await rename(file, old).catch(absent)
       return () => rm(old, { force: true })

@@ -1,5 +1,5 @@
-import { randomBytes } from 'node:crypto'
 import { link, readFile, rm, writeFile } from 'node:fs/promises'
+import { systemChance } from '../core/chance.ts'
 import { isObject, readJson } from '../core/json.ts'
 import { PaymentError } from '../core/problem.ts'
 import type { Chance } from '../core/ports.ts'
@@ -20,10 +20,7 @@ const BUYERS = 3
 const CHARS_MAX = 10_000
 
 /** The keys in the file; made and written, readable by nobody else, if there is none. */
-export async function keepKeys(
-  file: string,
-  chance: Chance = (bytes) => randomBytes(bytes),
-): Promise<Keys> {
+export async function keepKeys(file: string, chance: Chance = systemChance): Promise<Keys> {
   const kept = await read(file)
   if (kept) return kept
   const part = `${file}.${process.pid}`

@@ -29,7 +29,7 @@ export function answerFront(
 }
 
 /** The front page as text, for a terminal. */
-export function frontText(front: Front): string {
+function frontText(front: Front): string {
   const { gateway, samples, seller, buyer } = front
   const [first] = samples
   const url = gateway + (first?.path ?? '')
@@ -54,7 +54,7 @@ export function frontText(front: Front): string {
 }
 
 /** The front page as HTML, for a browser. */
-export function frontHtml(front: Front): string {
+function frontHtml(front: Front): string {
   const { gateway, samples, seller, buyer } = front
   const rows = samples.map(
     ({ method, path, price, about }) =>

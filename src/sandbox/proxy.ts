@@ -2,7 +2,6 @@ import { once } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { keccak } from 'hash-wasm'
 import { isObject, readJson } from '../core/json.ts'
 import type { Json, JsonObject } from '../core/json.ts'
 import type { Clock } from '../core/ports.ts'
@@ -167,7 +166,8 @@ function sends({ method }: Call): boolean {
 
 /** What a node says to a transaction that it holds and has not mined. */
 async function accepted({ id, method, raw }: Call): Promise<JsonObject> {
-  const hash = `0x${await keccak(Buffer.from(raw.slice(2), 'hex'), 256)}`
+  const { keccak256 } = await import('viem')
+  const hash = keccak256(`0x${raw.slice(2)}`)
   if (method === 'eth_sendRawTransaction') return { jsonrpc: '2.0', id, result: hash }
   // EIP-7966: in the pool, but not in a block in time.
   const error = { code: 4, message: 'The transaction is not in a block yet.', data: hash }

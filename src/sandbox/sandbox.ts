@@ -4,19 +4,17 @@ import type { RequestListener, Server } from 'node:http'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import type { Seller } from '../adapters/http.ts'
 import { toll } from '../adapters/node.ts'
 import { systemClock } from '../core/clock.ts'
 import type { Observe } from '../core/event.ts'
-import { createMac } from '../core/mac.ts'
-import { createOffers } from '../core/offers.ts'
-import type { Clock, Gate, Ledger } from '../core/ports.ts'
+import type { Clock, Ledger } from '../core/ports.ts'
 import { PaymentError } from '../core/problem.ts'
-import { createGate } from '../gate/gate.ts'
 import { sqlite } from '../ledger/sqlite.ts'
 import { x402 } from '../protocols/x402/http.ts'
 import { evm } from '../rails/evm/rail.ts'
 import { accountOf } from '../rails/evm/signer.ts'
+import { createSeller } from '../adapters/seller.ts'
+import type { OpenSeller } from '../adapters/seller.ts'
 import { FAULTS_PATH, createAdmin } from './admin.ts'
 import { createApi, routes, samples } from './api.ts'
 import type { Chain } from './chain.ts'
@@ -41,9 +39,6 @@ const SETTLER_WEI = 10n ** 19n
 
 /** How long answers in progress may take once the sandbox is to stop. */
 const DRAIN_MS = 500
-
-/** How often payments whose end is open are looked at. */
-const RECOVER_MS = 2_000
 
 const BOOKS = 'books.sqlite'
 
@@ -101,8 +96,16 @@ export async function startSandbox(options: SandboxOptions): Promise<Sandbox> {
 /** Undoes one step of the start. */
 type End = () => unknown
 
+/** Undoes all of it in reverse, also when a step cannot be undone: that is told at the end. */
 async function unwind(ends: End[]): Promise<void> {
-  for (let end = ends.pop(); end; end = ends.pop()) await end()
+  const faults: unknown[] = []
+  for (let end = ends.pop(); end; end = ends.pop())
+    try {
+      await end()
+    } catch (error) {
+      faults.push(error)
+    }
+  if (faults.length > 0) throw faults[0]
 }
 
 async function build(options: SandboxOptions, ends: End[]): Promise<Sandbox> {
@@ -111,11 +114,12 @@ async function build(options: SandboxOptions, ends: End[]): Promise<Sandbox> {
   ends.push(lock(join(stateDir, 'lock')))
   const keys = await keepKeys(join(stateDir, 'keys.json'))
   const server = await listen(options.port)
-  ends.push(() => drain(server, clock))
+  ends.push(() => server.close())
   const gateway = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 
   const chain = await startChain({
     stateFile: join(stateDir, 'chain.json'),
+    clock,
     ...(options.notice && { notice: options.notice }),
   })
   ends.push(() => chain.stop())
@@ -135,7 +139,10 @@ async function build(options: SandboxOptions, ends: End[]): Promise<Sandbox> {
   })
   ends.push(() => proxy.stop())
 
-  const { seller, ledger } = await open(options, keys, chain, proxy, gateway, ends)
+  const ledger = await sqlite({ file: join(stateDir, BOOKS), clock })
+  ends.push(() => ledger.close())
+  const seller = await open(options, keys, proxy, ledger, gateway)
+  ends.push(() => seller.close())
   const description = describe(gateway, proxy, keys)
   const front: Front = { ...description, usdc: chain.usdc, faults: gateway + FAULTS_PATH, samples }
   const api = createApi(clock)
@@ -150,6 +157,8 @@ async function build(options: SandboxOptions, ends: End[]): Promise<Sandbox> {
     request.url === FAULTS_PATH ? void admin(request, response) : cut(request, response),
   )
 
+  // First of all ends: requests in progress still need all the rest.
+  ends.push(() => drain(server, clock))
   let ended: Promise<void> | undefined
   return {
     chain,
@@ -219,58 +228,33 @@ async function setBooksAside({ stateDir, notice }: SandboxOptions): Promise<void
   notice?.(`The books of the chain before lie in ${books}.old now. New ones have begun.`)
 }
 
-interface Opened {
-  readonly seller: Seller
-  readonly ledger: Ledger
-}
-
 /** The seller, made of the same parts as any other. */
 async function open(
-  { stateDir, clock = systemClock, observe }: SandboxOptions,
+  { clock = systemClock, observe }: SandboxOptions,
   keys: Keys,
-  chain: Chain,
   proxy: Proxy,
+  ledger: Ledger,
   gateway: string,
-  ends: End[],
-): Promise<Opened> {
+): Promise<OpenSeller> {
   const watched = { clock, ...(observe && { observe }) }
-  const ledger = await sqlite({ file: join(stateDir, BOOKS), clock })
-  ends.push(() => ledger.close())
   const rail = evm({
-    network: chain.network,
+    network: 'base-sepolia',
     rpc: proxy.faulty,
     payTo: identity(keys.seller).address,
     signer: keys.settler,
     refundSigner: keys.seller,
     ...watched,
   })
-  ends.push(() => rail.close())
-  await rail.open()
-  const offers = createOffers(createMac([keys.secret], 'offers'))
-  const gate = createGate({ rails: [rail], ledger, offers, ...watched })
-  ends.push(() => gate.close())
-  ends.push(await keepRecovering(gate, clock))
-  const origin = [gateway, gateway.replace('127.0.0.1', 'localhost')]
-  const seller = { gate, protocols: [x402([rail])], realm: 'sandbox', origin, ...watched }
-  return { seller, ledger }
-}
-
-/** Looks after open payments now and again. */
-async function keepRecovering(gate: Gate, clock: Clock): Promise<End> {
-  const ending = new AbortController()
-  await gate.recover()
-  const loop = async (): Promise<void> => {
-    while (!ending.signal.aborted) {
-      await clock.sleep(RECOVER_MS, ending.signal)
-      // The chain may be dead by a fault; the next time is soon.
-      if (!ending.signal.aborted) await gate.recover().catch(() => undefined)
-    }
-  }
-  const looping = loop()
-  return () => {
-    ending.abort()
-    return looping
-  }
+  return createSeller({
+    secret: keys.secret,
+    rails: [rail],
+    protocols: [x402([rail])],
+    ledger,
+    // Not the host: the port may be another next time.
+    realm: 'sandbox',
+    origin: [gateway, gateway.replace('127.0.0.1', 'localhost')],
+    ...watched,
+  })
 }
 
 function describe(gateway: string, { rpc }: Proxy, keys: Keys): Description {

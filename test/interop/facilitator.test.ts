@@ -10,7 +10,7 @@ import { x402 } from '../../src/protocols/x402/http.ts'
 import { exact } from '../../src/rails/evm/exact.ts'
 import type { Chain } from '../../src/sandbox/chain.ts'
 import { startChain } from '../../src/sandbox/chain.ts'
-import { createSeller } from '../../src/seller.ts'
+import { createSeller } from '../../src/adapters/seller.ts'
 import type { Keys, Peer } from './peers.ts'
 import { createBuyer, createClient, createSender, listen, startFacilitator } from './peers.ts'
 

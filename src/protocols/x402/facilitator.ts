@@ -17,13 +17,13 @@ import type { FacilitatorRequest, Words } from './wire.ts'
 export const ANSWER_BYTES_MAX = 262_144
 
 /** How long an answer may take, in all, if nothing else is said: as long as upstream waits. */
-export const ANSWER_TIMEOUT_MS = 90_000
+const ANSWER_TIMEOUT_MS = 90_000
 
 /** How long after a proof's end a chain may still show a transfer that was made in time. */
 export const DEAD_MARGIN_MS = 600_000
 
 /** What a facilitator is asked. */
-export type Operation = 'verify' | 'settle' | 'supported'
+type Operation = 'verify' | 'settle' | 'supported'
 
 /** Where the facilitator is, and how far it is believed. */
 export interface FacilitatedOptions<D, P> {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import test, { suite } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { isBound } from '../../core/credential.ts'
 import type { Json } from '../../core/json.ts'
 import type { Offer } from '../../core/offer.ts'

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import test, { suite } from 'node:test'
 import { inspect } from 'node:util'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import type { Credential } from '../../core/credential.ts'
 import { isBound } from '../../core/credential.ts'
 import type { JsonObject } from '../../core/json.ts'
@@ -128,7 +128,9 @@ suite('a challenge is written', () => {
       const message = seller.writeChallenge(
         challengeWith(offerFor(), { problem: problem(code, 'No.') }),
       )
-      assert.match(String(message.body?.['error']), /^[\w ]+$/)
+      const error = message.body?.['error']
+      assert(typeof error === 'string')
+      assert.match(error, /^[\w ]+$/)
     }
     const spent = problem('payment-spent', 'No.', { reason: 'nonce-used' })
     const { body } = seller.writeChallenge(challengeWith(offerFor(), { problem: spent }))

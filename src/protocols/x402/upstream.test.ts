@@ -12,8 +12,9 @@ import {
 import { x402Client } from '@x402/core/client'
 import { parsePaymentPayload, parsePaymentRequired } from '@x402/core/schemas'
 import { problem } from '../../core/problem.ts'
+import type { Proof } from '../../rails/evm/proof.ts'
 import type { PaymentPayload, PaymentRequired } from '@x402/core/types'
-import { PaymentRequirementsSchema } from 'x402/types'
+import { createSigner, decodeXPaymentResponse, wrapFetchWithPayment } from 'x402-fetch'
 import {
   challengeWith,
   exchanges,
@@ -55,9 +56,28 @@ test('upstream’s client finds our offer in the header, and one of version 1 in
   assert.equal(one.x402Version, 1)
 })
 
-test('npm x402, of version 1, agrees with our body', () => {
-  const [entry] = challenge.body?.['accepts'] as readonly unknown[]
-  assert.equal(PaymentRequirementsSchema.safeParse(entry).success, true)
+test('npm x402-fetch pays our body in version 1, and reads our receipt', async () => {
+  const key = `0x${'11'.repeat(32)}` as const
+  const signer = await createSigner('base-sepolia', key)
+  let paid: ReturnType<typeof seller.readCredential>
+  const answer = (_: unknown, init?: RequestInit): Promise<Response> => {
+    const headers = new Headers(init?.headers)
+    paid = seller.readCredential(headers, resource)
+    if (!paid) return Promise.resolve(Response.json(challenge.body, { status: 402 }))
+    const { rail, network, amount, payee } = offerFor()
+    const receipt = { rail, network, amount, payee, reference: '0xab', payer: vectors.payer }
+    const { fields } = seller.writeReceipt({ ...receipt, settledAt: 0, settled: true })
+    return Promise.resolve(
+      new Response('ok', { headers: fields.map(([k, v]): [string, string] => [k, v]) }),
+    )
+  }
+  const response = await wrapFetchWithPayment(answer, signer)(resource.url, {})
+  assert.equal(response.status, 200)
+  assert(paid && 'offer' in paid)
+  assert.deepEqual(paid.offer, { rail: 'evm', network: 'eip155:84532' })
+  assert.equal((paid.proof as Proof).value, 1000n)
+  const receipt = decodeXPaymentResponse(response.headers.get('X-PAYMENT-RESPONSE') ?? '')
+  assert.deepEqual([receipt.network, receipt.transaction], ['base-sepolia', '0xab'])
 })
 
 test('upstream reads our payment, and its schemas agree with it', () => {

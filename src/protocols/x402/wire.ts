@@ -10,17 +10,17 @@ export const ACCEPTS_MAX = 64
 /** Most members of a free object (`extra`, `extensions`, `payload`), counted at its top. */
 export const MEMBERS_MAX = 64
 /** Longest address, network name, scheme or transaction id. */
-export const NAME_CHARS_MAX = 256
+const NAME_CHARS_MAX = 256
 /** Longest URL or text for people. Upstream's error messages reach 2,440 characters. */
-export const TEXT_CHARS_MAX = 4096
+const TEXT_CHARS_MAX = 4096
 /** Most digits of an amount: those of the largest uint256. */
-export const AMOUNT_DIGITS_MAX = 78
+const AMOUNT_DIGITS_MAX = 78
 /** Largest `maxTimeoutSeconds`: still whole milliseconds in a double. */
-export const TIMEOUT_SECONDS_MAX = 4_294_967_295
+const TIMEOUT_SECONDS_MAX = 4_294_967_295
 /** Longest offer id of ours that is read back. */
 export const OFFER_ID_CHARS_MAX = 128
 /** Most kinds in a facilitator's `/supported`, and most items on a page of its catalogue. */
-export const LIST_MAX = 1024
+const LIST_MAX = 1024
 /** How the header values look: standard alphabet, padded (RFC 4648, 4). */
 export const BASE64_PATTERN = '^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$'
 
@@ -48,7 +48,7 @@ export type Maybe<T> = T | null | undefined
 type Free = Readonly<Record<string, unknown>>
 
 /** What is sold, in version 2. */
-export interface ResourceInfo {
+interface ResourceInfo {
   readonly url: string
   readonly description?: Maybe<string>
   readonly mimeType?: Maybe<string>
@@ -117,7 +117,7 @@ export interface FacilitatorRequest {
 }
 
 /** Something a facilitator can do. */
-export interface Kind {
+interface Kind {
   readonly x402Version: number
   readonly scheme: string
   readonly network: string
@@ -132,7 +132,7 @@ export interface SupportedResponse {
 }
 
 /** A paid resource in a facilitator's catalogue. */
-export interface DiscoveryItem {
+interface DiscoveryItem {
   readonly resource: string
   readonly type: 'http' | 'mcp'
   readonly x402Version: number
@@ -147,14 +147,14 @@ export interface DiscoveryItem {
 }
 
 /** Answer to `/discovery/resources`. */
-export interface DiscoveryResources {
+interface DiscoveryResources {
   readonly x402Version: number
   readonly items: readonly DiscoveryItem[]
   readonly pagination: { readonly limit: number; readonly offset: number; readonly total: number }
 }
 
 /** Answer to `/discovery/search`. */
-export interface DiscoverySearch {
+interface DiscoverySearch {
   readonly x402Version: number
   readonly resources: readonly DiscoveryItem[]
   readonly partialResults?: Maybe<boolean>
@@ -225,7 +225,7 @@ const service = {
 }
 
 /** {@link ResourceInfo} as it is read. */
-export const ResourceInfo: GenericSchema<unknown, ResourceInfo> = v.looseObject({
+const ResourceInfo: GenericSchema<unknown, ResourceInfo> = v.looseObject({
   url,
   description: v.nullish(text),
   mimeType: v.nullish(text),
@@ -311,6 +311,8 @@ export const SupportedResponse: GenericSchema<unknown, SupportedResponse> = v.lo
   extensions: v.nullish(v.pipe(v.array(name), v.maxLength(LIST_MAX))),
   signers: v.nullish(
     v.pipe(
+      v.unknown(),
+      v.check(isObject),
       v.record(v.string(), v.pipe(v.array(name), v.maxLength(LIST_MAX))),
       v.maxEntries(MEMBERS_MAX),
     ),
@@ -318,7 +320,7 @@ export const SupportedResponse: GenericSchema<unknown, SupportedResponse> = v.lo
 })
 
 /** {@link DiscoveryItem} as it is read. */
-export const DiscoveryItem: GenericSchema<unknown, DiscoveryItem> = v.looseObject({
+const DiscoveryItem: GenericSchema<unknown, DiscoveryItem> = v.looseObject({
   resource: url,
   type: v.picklist(['http', 'mcp']),
   x402Version: v.pipe(v.number(), v.integer()),
@@ -331,14 +333,14 @@ export const DiscoveryItem: GenericSchema<unknown, DiscoveryItem> = v.looseObjec
 })
 
 /** {@link DiscoveryResources} as they are read. */
-export const DiscoveryResources: GenericSchema<unknown, DiscoveryResources> = v.looseObject({
+const DiscoveryResources: GenericSchema<unknown, DiscoveryResources> = v.looseObject({
   x402Version: v.pipe(v.number(), v.integer()),
   items: v.pipe(v.array(DiscoveryItem), v.maxLength(LIST_MAX)),
   pagination: v.looseObject({ limit: count, offset: count, total: count }),
 })
 
 /** {@link DiscoverySearch} as it is read. */
-export const DiscoverySearch: GenericSchema<unknown, DiscoverySearch> = v.looseObject({
+const DiscoverySearch: GenericSchema<unknown, DiscoverySearch> = v.looseObject({
   x402Version: v.pipe(v.number(), v.integer()),
   resources: v.pipe(v.array(DiscoveryItem), v.maxLength(LIST_MAX)),
   partialResults: v.nullish(v.boolean()),

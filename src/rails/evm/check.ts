@@ -1,6 +1,5 @@
 import type { Offer } from '../../core/offer.ts'
 import type { Code, Problem } from '../../core/problem.ts'
-import { problem } from '../../core/problem.ts'
 import type { CallAnswer } from './abi.ts'
 import { decodeText } from './abi.ts'
 import type { Details, Reason } from './forms.ts'
@@ -8,15 +7,11 @@ import { CHARGE } from './forms.ts'
 import type { Hex } from './hex.ts'
 import type { Network } from './networks.ts'
 import { tokenAt } from './networks.ts'
+import { refusal } from './problems.ts'
 import type { Proof } from './proof.ts'
 
 /** How much life an authorization must have left beyond the work: to be sent, and to get into a block. */
 export const LIFE_MIN_MS = 6_000
-
-/** A refusal with this rail's word for the cause. */
-export function refusal(code: Code, reason: Reason, detail: string): Problem {
-  return problem(code, detail, { reason })
-}
 
 /** What can be said of a proof without asking a chain; undefined if nothing is wrong with it. */
 export function check(

@@ -1,3 +1,4 @@
+import type { Call } from './abi.ts'
 import { decodeBytes, uint } from './abi.ts'
 import type { Hex } from './hex.ts'
 
@@ -20,4 +21,9 @@ export function unwrap(said: Hex): Wrapped | 'garbled' | undefined {
   const signature = decodeBytes(body, 0, 64)
   if (factory === undefined || factory >= 2n ** 160n || !data || !signature) return 'garbled'
   return { factory: `0x${factory.toString(16).padStart(40, '0')}`, data, signature }
+}
+
+/** The call that makes the wallet. It fails where somebody has made it already, and that is well. */
+export function factoryCall({ factory, data }: Wrapped): Call {
+  return { target: factory, data, allowFailure: true }
 }

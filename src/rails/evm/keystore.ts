@@ -11,6 +11,7 @@ import {
 import { promisify } from 'node:util'
 import { keccak } from 'hash-wasm'
 import * as v from 'valibot'
+import { privateKeyToAddress } from 'viem/accounts'
 import { readJson } from '../../core/json.ts'
 import type { Chance } from '../../core/ports.ts'
 import type { Hex } from './hex.ts'
@@ -95,9 +96,7 @@ export async function toKeystore(
   password: string,
   chance: Chance = randomBytes,
 ): Promise<string> {
-  // Here, not above: who only reads keystores needs no account.
-  const { accountOf } = await import('./signer.ts')
-  const address = accountOf(privateKey).address.slice(2).toLowerCase()
+  const address = privateKeyToAddress(privateKey).slice(2).toLowerCase()
   const salt = Buffer.from(chance(32)).toString('hex')
   const iv = Buffer.from(chance(16))
   const kdfparams = { n: SCRYPT_N, r: SCRYPT_R, p: SCRYPT_P, dklen: DERIVED_BYTES, salt } as const
@@ -128,6 +127,8 @@ async function scrypted(
   const { n, r, p, dklen, salt } = params
   if (128 * n * r > SCRYPT_BYTES_MAX)
     throw new RangeError('The keystore asks for more memory than we give it.')
+  // RFC 7914, 2; OpenSSL holds to it. Some published examples do not.
+  if (n >= 2 ** (16 * r)) throw new RangeError('The keystore asks for more rounds than scrypt has.')
   // A little above what it needs: Node counts its own blocks too.
   const maxmem = 128 * r * (n + p + 2) + 2 ** 20
   return scryptOf(password, Buffer.from(salt, 'hex'), dklen, { N: n, r, p, maxmem })

@@ -406,7 +406,7 @@ async function cancel(from: LocalAccount, nonce: Hex): Promise<void> {
 function walletCode(owner: Hex | 'self'): Hex {
   const key = owner === 'self' ? '30' : `73${owner.slice(2).toLowerCase()}`
   const load = '60043560005260a43560001a602052606435604052608435606052'
-  const recover = '602060806080600060015afa50'.replace('600015a', '60015a')
+  const recover = '602060806080600060015afa50'
   const answer = `608051${key}14631626ba7e60e01b0260005260206000f3`
   return creation(`${load}${recover}${answer}`)
 }

@@ -4,7 +4,7 @@ import { isObject, readJson } from '../../core/json.ts'
 import type { Clock } from '../../core/ports.ts'
 import { PaymentError } from '../../core/problem.ts'
 import type { Hex } from './hex.ts'
-import { lower, quantity } from './hex.ts'
+import { lower } from './hex.ts'
 
 /** How long one endpoint may take for one answer. */
 export const RPC_TIMEOUT_MS = 4_000
@@ -148,9 +148,10 @@ export function createRpc(settings: RpcSettings): Rpc {
     if (to.proven) return
     const said = await post(to, 'eth_chainId', [])
     if (!('result' in said)) throw new Error(said.error.message)
-    if (said.result !== quantity(chainId))
+    const found = readNumber(said.result)
+    if (found !== BigInt(chainId))
       throw new WrongChain(
-        `RPC address ${to.index + 1} of "rpc" serves chain ${Number(said.result)}, not ${chainId}.`,
+        `RPC address ${to.index + 1} of "rpc" serves chain ${found}, not ${chainId}.`,
       )
     to.proven = true
   }

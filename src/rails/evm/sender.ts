@@ -6,6 +6,7 @@ import type { Clock } from '../../core/ports.ts'
 import { PaymentError } from '../../core/problem.ts'
 import type { Hex } from './hex.ts'
 import { lower, quantity } from './hex.ts'
+import { createQueue } from './queue.ts'
 import type { Refused, Rpc } from './rpc.ts'
 import { readNumber } from './rpc.ts'
 import type { Mined, Reader } from './token.ts'
@@ -210,16 +211,6 @@ export function createSender(parts: SenderParts): Sender {
       }
     },
     balance: () => rpc.read('eth_getBalance', [address, 'latest'], readNumber),
-  }
-}
-
-/** Runs one after the other; what failed does not hold up the next. */
-export function createQueue(): <T>(work: () => Promise<T>) => Promise<T> {
-  let last: Promise<unknown> = Promise.resolve()
-  return (work) => {
-    const turn = last.then(work)
-    last = turn.catch(() => undefined)
-    return turn
   }
 }
 

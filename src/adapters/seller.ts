@@ -1,9 +1,9 @@
-import type { Seller } from './adapters/http.ts'
-import { systemClock } from './core/clock.ts'
-import { createMac } from './core/mac.ts'
-import { createOffers } from './core/offers.ts'
-import type { Clock, Ledger, Rail } from './core/ports.ts'
-import { createGate } from './gate/gate.ts'
+import type { Seller } from './http.ts'
+import { systemClock } from '../core/clock.ts'
+import { createMac } from '../core/mac.ts'
+import { createOffers } from '../core/offers.ts'
+import type { Clock, Ledger, Rail } from '../core/ports.ts'
+import { createGate } from '../gate/gate.ts'
 
 /** How often open payments are looked at. */
 export const RECOVER_MS = 15_000

@@ -1,0 +1,65 @@
+// All benches, or those that are named: `npm run bench -- [--quick] [name…]`.
+import { writeFile } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
+import { parseArgs } from 'node:util'
+import { install } from './install.ts'
+import { ledger } from './ledger.ts'
+import { paid } from './paid.ts'
+import { pinned } from './process.ts'
+import type { Bench, Result } from './result.ts'
+import { rpcCalls } from './rpc-calls.ts'
+import { signatures } from './signatures.ts'
+import { say, writeTable } from './table.ts'
+import { unpaid } from './unpaid.ts'
+
+const benches: Readonly<Record<string, Bench>> = {
+  signatures,
+  'rpc-calls': rpcCalls,
+  unpaid,
+  paid,
+  ledger,
+  install,
+}
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { quick: { type: 'boolean', default: false } },
+})
+const { quick } = values
+const stranger = positionals.find((name) => !Object.hasOwn(benches, name))
+if (stranger !== undefined) {
+  console.error(`There is no bench "${stranger}". There are: ${Object.keys(benches).join(', ')}.`)
+  process.exit(1)
+}
+
+const results: Result[] = []
+for (const [name, bench] of Object.entries(benches)) {
+  if (positionals.length > 0 && !positionals.includes(name)) continue
+  say(name)
+  const found = await bench({ quick, tell: (text) => say(`${name}: ${text}`) })
+  say('')
+  console.log(writeTable(found))
+  results.push(...found)
+}
+const whole = positionals.length === 0 && !quick
+if (whole) await keep(results)
+const short = results.filter((result) => result.met === false)
+for (const { bench, what } of short) console.log(`Short of its goal: ${bench}, ${what}.`)
+
+/** What the figures were measured on: enough to judge them, nothing of whose machine it was. */
+async function keep(results: readonly Result[]): Promise<void> {
+  const machine = {
+    date: new Date().toISOString().slice(0, 10),
+    cores: availableParallelism(),
+    platform: `${process.platform}-${process.arch}`,
+    node: process.versions.node,
+    pinned,
+  }
+  const facts = `Measured ${machine.date} on ${machine.cores} cores, ${machine.platform}, Node ${machine.node}.`
+  const said = `# Figures\n\n${facts} Medians, with the least and the most in brackets; \`npm run bench\` measures anew.\n`
+  await writeFile(
+    new URL('results.json', import.meta.url),
+    `${JSON.stringify({ machine, results }, null, 2)}\n`,
+  )
+  await writeFile(new URL('results.md', import.meta.url), `${said}\n${writeTable(results)}`)
+}
