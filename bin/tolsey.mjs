@@ -32,5 +32,5 @@ if (running[0] < needed[0] || (running[0] === needed[0] && running[1] < needed[1
   process.exitCode = 1
 } else {
   quiet()
-  import(entry().href).then((module) => module.main())
+  void import(entry().href).then((module) => module.main())
 }

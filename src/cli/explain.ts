@@ -10,7 +10,7 @@ import type { Answer, Sign } from './signs.ts'
 import { clean, count, list, span } from './text.ts'
 
 /** Longest time that a payment may sensibly stay payable. */
-export const VALIDITY_MS_MAX: number = 10 * 60_000
+const VALIDITY_MS_MAX: number = 10 * 60_000
 
 /** Whoever would pay: says why an offer cannot be paid, if it cannot. */
 export interface Purse {
@@ -36,7 +36,7 @@ export interface OfferSaid {
 }
 
 /** What an answer is: asked for money, a 402 without an offer, something for free, or anything else. */
-export type Kind = 'challenge' | 'administrative' | 'free' | 'other'
+type Kind = 'challenge' | 'administrative' | 'free' | 'other'
 
 /** An answer explained. */
 export interface Report {

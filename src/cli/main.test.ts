@@ -27,7 +27,7 @@ describe('the program', () => {
     assert.equal(stderr, '')
     for (const name of ['sandbox', 'pay', 'inspect', 'wallet', 'verify'])
       assert.match(stdout, new RegExp(`^  ${name} {2,}[A-Z]`, 'm'))
-    assert.doesNotMatch(stdout, /\u001B/)
+    assert.ok(!stdout.includes('\u001B'))
     assert.equal((await run()).stdout, stdout)
   })
 
@@ -58,6 +58,14 @@ describe('the program', () => {
       assert.match(stderr, expected)
       assert.doesNotMatch(stderr, /^\s+at |hunter2/m)
     }
+  })
+
+  test('tells a program that asked for JSON what went wrong', async () => {
+    const { code, stdout } = await run('pay', 'http://127.0.0.1:9/', '--json', '--max', 'much')
+    assert.equal(code, 2)
+    const { error } = JSON.parse(stdout) as { error: { code: string; message: string } }
+    assert.equal(error.code, 'usage')
+    assert.match(error.message, /--max is an amount/)
   })
 
   test('a wrong setting is a sentence too', async () => {

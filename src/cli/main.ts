@@ -48,7 +48,9 @@ export async function main(argv: readonly string[] = process.argv.slice(2)): Pro
   process.on('SIGINT', onSignal)
   process.on('SIGTERM', onSignal)
   // Whoever reads our output may stop reading: `tolsey … | head`.
-  process.stdout.on('error', () => process.exit(exits.ok))
+  process.stdout.on('error', ({ code }: NodeJS.ErrnoException) =>
+    process.exit(code === 'EPIPE' ? exits.ok : exits.error),
+  )
   try {
     const { stdin, stdout, stderr } = process
     const streams = { stdin, stdout, stderr }
@@ -113,6 +115,8 @@ function tell(error: unknown, argv: readonly string[], terminal: Terminal, debug
   const known = error instanceof Error && !bugs.has(error.name)
   const sentence = known ? error.message : 'Something went wrong inside.'
   terminal.note(`${terminal.tint('red', 'tolsey:')} ${sentence}`)
+  if (argv.includes('--json'))
+    terminal.out(JSON.stringify({ error: { code: codeOf(error, exit), message: sentence } }))
   if (exit === exits.usage)
     terminal.note(`Run "tolsey ${helpful(argv)}--help" to see what there is.`)
   if (debug) terminal.note(error instanceof Error ? (error.stack ?? '') : String(error))
@@ -140,6 +144,13 @@ function exitOf(error: unknown): number {
   if (!(error instanceof PaymentError)) return exits.error
   if (refusals.has(error.code)) return exits.refused
   return error.code === 'payment-unknown' ? exits.unserved : exits.error
+}
+
+/** For programs: the payment's own code where there is one. */
+function codeOf(error: unknown, exit: number): string {
+  const inner = error instanceof Failure ? error.cause : error
+  if (inner instanceof PaymentError) return inner.code
+  return Object.entries(exits).find(([, code]) => code === exit)?.[0] ?? 'error'
 }
 
 function version(): string {

@@ -136,18 +136,21 @@ async function findMeans(
   terminal?: Terminal,
 ): Promise<Means> {
   const sandbox = await findSandbox(url, settings, cwd)
-  if (!sandbox) {
-    const holding = await findHolding(settings, terminal)
+  const own = await fromEnvironment(settings)
+  // Play money has books of its own, so that it uses up no real budget, and a real key never pays out of them.
+  if (!sandbox || (own && !isSame(own.key.address, sandbox.buyer.address))) {
+    const holding = own ?? (await fromKeystore(settings, terminal))
     return { holding, directory: settings.home, rpc: endpointsOf(settings) }
   }
-  // Play money has books of its own: it must not use up a real budget.
   const { directory, buyer } = sandbox
   const reveal = (): Promise<string> => Promise.resolve(buyer.privateKey)
-  const holding = (await fromEnvironment(settings)) ?? {
-    key: { address: buyer.address, reveal },
-    source: 'the sandbox',
-  }
+  const holding = { key: { address: buyer.address, reveal }, source: 'the sandbox' }
   return { holding, directory, rpc: new Map([[networkId('base-sepolia'), [sandbox.rpc]]]) }
+}
+
+/** Hex addresses are written in upper and lower case. */
+function isSame(a: string, b: string): boolean {
+  return a.toLowerCase() === b.toLowerCase()
 }
 
 /** Why nothing can be paid, and what to do about it. */
@@ -231,7 +234,7 @@ export async function openPayer(opening: Opening): Promise<OpenPayer> {
     const parts = { wallets, protocols, ledger, policy: { ...policy, checkReceipts } }
     const payer = createPayer({ ...parts, confirm, observe })
     return {
-      fetch: payer.fetch,
+      fetch: (input, init) => payer.fetch(input, init),
       checks: checkReceipts,
       close: () => ledger.close(),
       ...(!holding && { hint: noWallet(url) }),

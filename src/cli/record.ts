@@ -1,4 +1,4 @@
-import { readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Settings } from '../config/load.ts'
 import { isObject, readJson } from '../core/json.ts'
@@ -66,7 +66,9 @@ function upwards(cwd: string): string[] {
 }
 
 async function readRecord(directory: string): Promise<SandboxRecord | undefined> {
-  const text = await readFile(join(directory, FILE), 'utf8').catch(() => '')
+  const file = join(directory, FILE)
+  if (!(await isOurs(file))) return undefined
+  const text = await readFile(file, 'utf8').catch(() => '')
   const said = readJson(text, CHARS_MAX)
   if (!isObject(said)) return undefined
   const [gateway, rpc] = [textOf(said, 'gateway'), textOf(said, 'rpc')]
@@ -74,6 +76,12 @@ async function readRecord(directory: string): Promise<SandboxRecord | undefined>
   const [address, privateKey] = [textOf(buyer, 'address'), textOf(buyer, 'privateKey')]
   if (!URL.canParse(gateway) || !rpc || !address || !privateKey) return undefined
   return { directory, gateway, rpc, buyer: { address, privateKey } }
+}
+
+/** What another user put into a directory above ours has no say about our books. */
+async function isOurs(file: string): Promise<boolean> {
+  const found = await stat(file).catch(() => undefined)
+  return found !== undefined && (process.getuid === undefined || found.uid === process.getuid())
 }
 
 function textOf(value: JsonObject, name: string): string {

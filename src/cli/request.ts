@@ -8,7 +8,7 @@ import type { Arguments, Call, Option } from './command.ts'
 import { clean } from './text.ts'
 
 /** Largest body that is sent: it is kept in memory, because a paid request is sent twice. */
-export const BODY_BYTES_MAX: number = 16 * 1024 * 1024
+const BODY_BYTES_MAX: number = 16 * 1024 * 1024
 
 /** The options that `pay` and `inspect` have in common. */
 export const requestOptions: Readonly<Record<string, Option>> = {

@@ -44,6 +44,7 @@ export const sandbox: Command = {
     terminal.progress('Starting a chain, a seller and a buyer …')
     const running = await start(port, stateDir, call)
     try {
+      if (call.signal.aborted) return exits.ok
       const description = running.describe()
       await writeRecord(stateDir, description)
       if (args.flag('json')) terminal.out(JSON.stringify(description))

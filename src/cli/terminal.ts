@@ -6,8 +6,8 @@ import { styleText } from 'node:util'
 type Style = Parameters<typeof styleText>[0]
 
 /** A stream that may be a terminal. */
-export type Out = Writable & { readonly isTTY?: boolean; readonly columns?: number }
-export type In = Readable & { readonly isTTY?: boolean }
+type Out = Writable & { readonly isTTY?: boolean; readonly columns?: number }
+type In = Readable & { readonly isTTY?: boolean }
 
 /** The streams of a process; a test hands in its own. */
 export interface Streams {
@@ -29,9 +29,9 @@ export interface Terminal extends Streams {
   /** Says what is being waited for, on a terminal only; the next line takes its place. */
   progress(text: string): void
   /** Colours a part of a result. */
-  paint(style: Style, text: string): string
+  readonly paint: (style: Style, text: string) => string
   /** Colours a part of a note. */
-  tint(style: Style, text: string): string
+  readonly tint: (style: Style, text: string) => string
   /** Asks a yes or no; anything but yes is no. Without anybody to ask it is no. */
   confirm(question: string): Promise<boolean>
   /** Asks for a secret without showing what is typed; undefined if nobody answers. */

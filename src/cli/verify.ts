@@ -109,7 +109,7 @@ async function check(file: string, call: Call): Promise<Report> {
   const ledger = await openBooks(file)
   const audit = createAudit(endpoints(call))
   try {
-    return await walk(file, ledger, audit, terminal)
+    return await walk(file, ledger, audit, call)
   } finally {
     audit.close()
     await ledger.close()
@@ -120,11 +120,12 @@ async function walk(
   file: string,
   ledger: Ledger,
   audit: Audit,
-  terminal: Terminal,
+  { terminal, signal }: Call,
 ): Promise<Report> {
   let seen = 0
   const { problems: wrong, ...counts } = await verifyBooks(ledger, {
     async onPosted(held) {
+      if (signal.aborted) throw new Failure('Stopped before everything was read.')
       terminal.progress(`Comparing with the chain: ${count(++seen, 'payment')} …`)
       await audit.compare(held)
     },

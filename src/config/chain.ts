@@ -70,39 +70,40 @@ export function entryOf(held: Held): Entry | undefined {
 function saleOf({ key, note, steps }: Held): Entry | undefined {
   const [, network, from, nonce] =
     /^(eip155:\d+)\/erc20:0x[0-9a-f]{40}\/(0x[0-9a-f]{40})\/(0x[0-9a-f]{64})$/.exec(key) ?? []
-  if (!network || !from || !nonce) return undefined
-  return entry(network, last(steps, 'settled')['reference'], note['offer'], from, nonce)
+  const spend = spendOf(note['offer'], from, nonce)
+  if (network === undefined || !spend) return undefined
+  return { network, spend, reference: textOf(last(steps, 'settled')['reference']) }
 }
 
 /** A payer's books: the offer and the proof are in the step that was written ahead. */
 function purchaseOf({ steps }: Held): Entry | undefined {
   const { offer, proof } = last(steps, 'signed')
-  const authorization = isObject(proof) ? proof['authorization'] : undefined
-  if (!isObject(offer) || !isObject(authorization) || offer['rail'] !== 'evm') return undefined
-  const { from, nonce } = authorization
+  if (!isObject(offer) || !isObject(proof) || !isObject(proof['authorization'])) return undefined
+  const { from, nonce } = proof['authorization']
+  const spend = offer['rail'] === 'evm' && spendOf(offer, from, nonce)
+  const reference = textOf(last(steps, 'receipt')['reference'])
   // A purchase whose outcome was only seen on the chain names no transaction, and needs none.
-  const { reference } = last(steps, 'receipt')
-  if (reference === undefined || reference === '') return undefined
-  return entry(String(offer['network']), reference, offer, String(from), String(nonce))
+  if (!spend || reference === '') return undefined
+  return { network: textOf(offer['network']), spend, reference }
 }
 
-function entry(
-  network: string,
-  reference: unknown,
-  offer: unknown,
-  from: string,
-  nonce: string,
-): Entry | undefined {
+function spendOf(offer: unknown, from: unknown, nonce: unknown): Spend | undefined {
   if (!isObject(offer) || !isObject(offer['amount']) || !isObject(offer['details']))
     return undefined
-  const spend = {
-    token: lower(String(offer['details']['asset']) as Hex),
-    from: lower(from as Hex),
-    nonce: lower(nonce as Hex),
-    payee: lower(String(offer['payee']) as Hex),
-    amount: BigInt(String(offer['amount']['amount'])),
+  const amount = textOf(offer['amount']['amount'])
+  const [token, payer, payee] = [offer['details']['asset'], from, offer['payee']].map(textOf)
+  if (!token || !payer || !payee || !/^\d+$/.test(amount)) return undefined
+  return {
+    token: lower(token as Hex),
+    from: lower(payer as Hex),
+    nonce: lower(textOf(nonce) as Hex),
+    payee: lower(payee as Hex),
+    amount: BigInt(amount),
   }
-  return { network, reference: typeof reference === 'string' ? reference : '', spend }
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : ''
 }
 
 function last(steps: Held['steps'], type: string): JsonObject {

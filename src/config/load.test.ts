@@ -87,7 +87,7 @@ describe('what the environment says', () => {
       String(privateKey),
       JSON.stringify({ privateKey }),
       inspect({ privateKey }, { showHidden: true, depth: 9 }),
-      `${privateKey.toString()}`,
+      ['', privateKey].join(),
     ])
       assert.doesNotMatch(text, /0xsecret/)
   })

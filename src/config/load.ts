@@ -5,10 +5,10 @@ import type { Price } from '../core/money.ts'
 import { Secret } from './secret.ts'
 
 /** The port of the sandbox's gateway where none is given. */
-export const PORT_DEFAULT = 8402
+const PORT_DEFAULT = 8402
 
 /** What a payer may spend where the operator says nothing. */
-export const BUDGET_DEFAULT = { request: '1 USD', day: '10 USD' } as const
+const BUDGET_DEFAULT = { request: '1 USD', day: '10 USD' } as const
 
 /** Limits on what a payer spends. */
 export interface Budget {

@@ -121,7 +121,7 @@ export async function openWallets(
     },
   }
   const looks = rpc.size > 0 && { rpc: Object.fromEntries(rpc) }
-  return [wallet({ signer: lazy, ...looks }) as Wallet]
+  return [wallet({ signer: lazy, ...looks })]
 }
 
 type Signing = typeof import('../rails/evm/signer.ts')

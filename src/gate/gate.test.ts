@@ -397,6 +397,17 @@ describe('after a crash', () => {
     assert.deepEqual([w.calls.settle, await earned(w)], [1, 5n])
   })
 
+  test('whoever comes back after the end of his lease has lost the claim, and settles nothing', async () => {
+    const w = world()
+    const credential = w.pay('n1')
+    const slow = admitted(await w.gate.admit(w.ask(credential)))
+    w.pass(WORK_MS + SETTLE_MS)
+    const next = admitted(await w.make().admit(w.ask(credential)))
+    assert.equal(code(await slow.finish(true)), 'payment-in-flight')
+    assert.equal(code(await next.finish(true)), 'serve')
+    assert.deepEqual([w.calls.settle, await earned(w)], [1, 5n])
+  })
+
   test('what was written ahead and has happened is posted, and fetched with the same proof', async () => {
     const w = world()
     w.told.settle = async (key, log) => {

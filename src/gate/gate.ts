@@ -65,6 +65,8 @@ interface Work {
   readonly key: string
   readonly payer: string
   readonly rail: Rail
+  /** After that the claim may be somebody else's. */
+  readonly leaseUntilAt: number
 }
 
 /**
@@ -192,6 +194,7 @@ export function createGate(parts: GateParts): Gate {
     const accepted = accept(ask, credential)
     if ('code' in accepted) return refuse(ask, accepted)
     const { proof } = credential
+    const leaseUntilAt = clock.now() + (ask.sale.workMs ?? WORK_MS) + SETTLE_MS
     if (proof === undefined)
       return refuse(
         ask,
@@ -205,9 +208,13 @@ export function createGate(parts: GateParts): Gate {
       const rail = railOf(offer)
       verdict = await rail.verify(offer, proof, payableForMs(ask))
       const { payer = '' } = verdict
-      if (verdict.ok) return await claim({ ask, offer, proof, rail, key: verdict.key, payer })
+      if (verdict.ok)
+        return await claim({ ask, offer, proof, rail, key: verdict.key, payer, leaseUntilAt })
       if (verdict.problem.code === 'payment-spent' && verdict.key !== undefined)
-        return await spent({ ask, offer, proof, rail, key: verdict.key, payer }, verdict.problem)
+        return await spent(
+          { ask, offer, proof, rail, key: verdict.key, payer, leaseUntilAt },
+          verdict.problem,
+        )
     }
     assert(verdict && !verdict.ok, 'an accepted credential has an offer')
     return refuse(ask, verdict.problem)
@@ -259,7 +266,7 @@ export function createGate(parts: GateParts): Gate {
             credit: ask.sale.account,
           },
         ],
-        leaseUntilAt: clock.now() + (ask.sale.workMs ?? WORK_MS) + SETTLE_MS,
+        leaseUntilAt: work.leaseUntilAt,
         note: writeNote({ offer, payer, request: ask.request }),
       })
       if (claimed.outcome === 'replayed' || claimed.outcome === 'foreign')
@@ -412,6 +419,7 @@ export function createGate(parts: GateParts): Gate {
   function pass(work: Work): Pass {
     const { ask, key } = work
     return passOf(work, async (success) => {
+      if (clock.now() >= work.leaseUntilAt) return inFlight(work)
       if (!success) return await release(key, 'work-failed')
       if (ask.sale.settle !== 'deferred' || deferred.size >= (parts.deferredMax ?? DEFERRED_MAX))
         return await settle(work)

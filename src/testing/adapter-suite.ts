@@ -417,7 +417,7 @@ const routes = {
 }
 
 async function open(t: TestContext, stage: Stage, options: { readonly origin?: string } = {}) {
-  const expired = Promise.withResolvers<void>()
+  let expired = Promise.withResolvers<void>()
   const world: World = {
     runs: 0,
     charges: 0,
@@ -428,7 +428,10 @@ async function open(t: TestContext, stage: Stage, options: { readonly origin?: s
     log: [],
     started: Promise.withResolvers<void>(),
     go: Promise.withResolvers<void>(),
-    expire: () => expired.resolve(),
+    expire() {
+      expired.resolve()
+      expired = Promise.withResolvers<void>()
+    },
   }
   const clock: Clock = {
     now: () => Date.now(),

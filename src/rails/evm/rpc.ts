@@ -174,6 +174,7 @@ export function createRpc(settings: RpcSettings): Rpc {
   ): Promise<T | undefined> {
     let before: Endpoint | undefined
     for (const to of order()) {
+      if (closed) return undefined
       if (to === before) await clock.sleep(PAUSE_MS)
       before = to
       try {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { hashTypedData, toEventSelector, toFunctionSelector } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { CANCELED_TOPIC, TRANSFER_TOPIC, USED_TOPIC, selectors } from './abi.ts'
@@ -39,7 +39,10 @@ async function signed(changes: Partial<Proof> = {}): Promise<Proof> {
 
 const hex = (digits: number): fc.Arbitrary<Hex> =>
   fc
-    .array(fc.constantFrom(...'0123456789abcdef'), { minLength: digits, maxLength: digits })
+    .array(fc.constantFrom(...'0123456789abcdef'.split('')), {
+      minLength: digits,
+      maxLength: digits,
+    })
     .map((a): Hex => `0x${a.join('')}`)
 const uint256 = fc.oneof(
   fc.bigInt({ min: 0n, max: UINT256_MAX }),

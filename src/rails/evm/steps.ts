@@ -24,7 +24,9 @@ export function ahead(log: Log, kind: Kind, validBefore = 0n): WriteAhead {
 export async function written(log: Log, kind: Kind): Promise<readonly Written[]> {
   const steps = await log.read()
   return steps.flatMap(({ type, data }) => {
-    const prepared = type === 'prepared' && data['kind'] === kind ? readPrepared(data) : undefined
-    return prepared ? [{ ...prepared, validBefore: BigInt(String(data['validBefore'])) }] : []
+    const { validBefore } = data
+    if (type !== 'prepared' || data['kind'] !== kind || typeof validBefore !== 'string') return []
+    const prepared = readPrepared(data)
+    return prepared ? [{ ...prepared, validBefore: BigInt(validBefore) }] : []
   })
 }

@@ -1,0 +1,183 @@
+// JSON-RPC calls between a rail and its node, counted on the wire: for a check alone, and for a whole paid request.
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { decodePaymentRequiredHeader } from '@x402/core/http'
+import { isBound } from '../src/core/credential.ts'
+import { x402 } from '../src/protocols/x402/index.ts'
+import { fromPrivateKey, wallet } from '../src/rails/evm/index.ts'
+import type { Chain } from '../src/sandbox/chain.ts'
+import { startChain } from '../src/sandbox/chain.ts'
+import type { Keys } from '../test/interop/peers.ts'
+import { createBuyer, createClient } from '../test/interop/peers.ts'
+import type { Counter } from './counter.ts'
+import { startCounter } from './counter.ts'
+import type { OurSeller, PeerSeller } from './parties.ts'
+import { buy, createOurBuyers, createPeerBuyers, startOurs, startPeers } from './parties.ts'
+import type { Result, Run } from './result.ts'
+import { compare } from './result.ts'
+
+const WARM_UP = 3
+const REQUESTS = 20
+/** Of Base. */
+const BLOCK_MS = 2_000
+const SLOW_REQUESTS = 4
+const FUNDS = 1_000_000n
+const peerName = '@x402/evm facilitator'
+
+/** Calls in steady state: connections, domains, nonces and fees are known. */
+export async function rpcCalls({ quick, tell }: Run): Promise<readonly Result[]> {
+  const directory = await mkdtemp(join(tmpdir(), 'bench-'))
+  const line = { bench: 'rpc-calls', unit: 'calls', better: 'less' } as const
+  const requests = quick ? 3 : REQUESTS
+  const slowRequests = quick ? 1 : SLOW_REQUESTS
+  try {
+    tell('blocks at once')
+    const { checks, paid } = await withChain({}, (chain) => measure(chain, directory, requests))
+    tell(`a block every ${BLOCK_MS} ms`)
+    const slow = await withChain({ blockTimeMs: BLOCK_MS }, (chain) =>
+      measureSlow(chain, directory, slowRequests),
+    )
+    const peers = (rounds: readonly number[]) => ({ name: peerName, rounds })
+    return [
+      compare({
+        ...line,
+        what: 'a check',
+        ours: checks.ours,
+        peer: peers(checks.peers),
+        goal: { most: 1 },
+      }),
+      compare({
+        ...line,
+        what: 'a paid request, blocks at once',
+        ours: paid.ours,
+        peer: peers(paid.peers),
+        goal: { most: 3 },
+      }),
+      compare({ ...line, what: 'a paid request, blocks every 2 s', ours: slow }),
+    ]
+  } finally {
+    await rm(directory, { recursive: true })
+  }
+}
+
+async function withChain<T>(
+  options: Parameters<typeof startChain>[0],
+  work: (chain: Chain) => Promise<T>,
+): Promise<T> {
+  const chain = await startChain(options)
+  try {
+    return await work(chain)
+  } finally {
+    await chain.stop()
+  }
+}
+
+interface Counts {
+  readonly ours: readonly number[]
+  readonly peers: readonly number[]
+}
+
+async function measure(
+  chain: Chain,
+  directory: string,
+  requests: number,
+): Promise<{ readonly checks: Counts; readonly paid: Counts }> {
+  await using parties = new AsyncDisposableStack()
+  const counter = await startCounter(chain.rpc)
+  parties.defer(() => counter.stop())
+  const counted = { ...chain, rpc: counter.rpc }
+  const ours = await startOurs(counted, directory)
+  parties.defer(() => ours.close())
+  const peers = await startPeers(counted)
+  parties.defer(() => peers.close())
+  const keys = await createBuyer(chain, FUNDS)
+  const ourBuyers = await createOurBuyers([keys], directory)
+  parties.defer(() => ourBuyers.close())
+  const ourBuy = buying(ourBuyers.fetches, ours.url)
+  const peerBuy = buying(createPeerBuyers([keys]).fetches, peers.url)
+  const paid = {
+    ours: await count(counter, requests, ourBuy),
+    peers: await count(counter, requests, peerBuy),
+  }
+  const checks = {
+    ours: await count(counter, requests, await checking(ours, keys)),
+    peers: await count(counter, requests, await peersChecking(peers, keys)),
+  }
+  return { checks, paid }
+}
+
+async function measureSlow(
+  chain: Chain,
+  directory: string,
+  requests: number,
+): Promise<readonly number[]> {
+  await using parties = new AsyncDisposableStack()
+  const counter = await startCounter(chain.rpc)
+  parties.defer(() => counter.stop())
+  const ours = await startOurs({ ...chain, rpc: counter.rpc }, directory)
+  parties.defer(() => ours.close())
+  const buyers = await createOurBuyers([await createBuyer(chain, FUNDS)], directory)
+  parties.defer(() => buyers.close())
+  return count(counter, requests, buying(buyers.fetches, ours.url), 1)
+}
+
+function buying(fetches: readonly (typeof fetch)[], url: string): () => Promise<void> {
+  const [payingFetch] = fetches
+  if (!payingFetch) throw new Error('There is no buyer.')
+  return () => buy(payingFetch, url)
+}
+
+/** Calls of each run, one run after the other. */
+async function count(
+  counter: Counter,
+  runs: number,
+  work: () => Promise<void>,
+  warmUp = WARM_UP,
+): Promise<readonly number[]> {
+  const counts: number[] = []
+  for (let run = -warmUp; run < runs; run++) {
+    counter.take()
+    await work()
+    const calls = Object.values(counter.take()).reduce((sum, n) => sum + n, 0)
+    if (run >= 0) counts.push(calls)
+  }
+  return counts
+}
+
+/** Our rail's check of a payment that was never checked before. */
+async function checking(seller: OurSeller, { privateKey }: Keys): Promise<() => Promise<void>> {
+  const purse = wallet({ signer: fromPrivateKey(privateKey) })
+  const url = `${seller.url}/paid`
+  const response = await fetch(url)
+  const body: unknown = await response.json()
+  const { host } = new URL(url)
+  const resource = { realm: '', method: 'GET', authority: host, path: '/paid', query: '', url }
+  const message = { status: response.status, fields: response.headers, body }
+  const offer = x402([purse]).readChallenge(message, resource)?.offers[0]
+  if (!offer || !isBound(offer)) throw new Error('Our seller offers nothing.')
+  const ours = offer as Parameters<typeof purse.pay>[0]
+  return async () => {
+    const verdict = await seller.rail.verify(ours, await purse.pay(ours, ours.timeoutMs))
+    if (!verdict.ok) throw new Error(verdict.problem.detail)
+  }
+}
+
+/** The peers' check of the same, by the wire of their facilitator. */
+async function peersChecking(seller: PeerSeller, { account }: Keys): Promise<() => Promise<void>> {
+  const response = await fetch(`${seller.url}/paid`)
+  await response.body?.cancel()
+  const required = decodePaymentRequiredHeader(response.headers.get('PAYMENT-REQUIRED') ?? '')
+  const client = createClient(account)
+  return async () => {
+    const paymentPayload = await client.createPaymentPayload(required)
+    const paymentRequirements = required.accepts[0]
+    const answer = await fetch(`${seller.facilitator}/verify`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ x402Version: 2, paymentPayload, paymentRequirements }),
+    })
+    const { isValid } = (await answer.json()) as { readonly isValid?: boolean }
+    if (isValid !== true) throw new Error('The peers refused a good payment.')
+  }
+}

@@ -1,0 +1,144 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import type { Clock } from '../../core/ports.ts'
+import { PaymentError } from '../../core/problem.ts'
+import type { Broadcast, Rpc } from './rpc.ts'
+import { ANSWER_BYTES_MAX, createRpc, readNumber } from './rpc.ts'
+
+const clock: Clock = { now: () => 0, sleep: () => new Promise(() => undefined) }
+/** Waits nowhere, except for its own end. */
+const hasty: Clock = {
+  now: () => 0,
+  sleep: (ms) => (ms > 1_000 ? new Promise(() => undefined) : Promise.resolve()),
+}
+
+type Node = (method: string) => unknown
+
+/** A client whose endpoints are functions: what they give is the answer, what they throw is their fault. */
+function client(nodes: readonly Node[], used: Clock = hasty): Rpc {
+  return createRpc({
+    urls: nodes.map((_, index) => `https://node${index}.example/secret-key`),
+    chainId: 8453,
+    clock: used,
+    fetch: async (url, init) => {
+      const index = Number(/node(\d)/.exec(url as string)?.[1])
+      const { id, method } = JSON.parse(init?.body as string) as { id: number; method: string }
+      const said = method === 'eth_chainId' ? { result: '0x2105' } : nodes[index]?.(method)
+      if (said instanceof Response) return said
+      return Response.json({ jsonrpc: '2.0', id, ...(said as object) })
+    },
+  })
+}
+
+const refuse =
+  (message: string, code = -32000): Node =>
+  () => ({ error: { code, message } })
+const down: Node = () => {
+  throw new TypeError('connect refused')
+}
+const hash = `0x${'ab'.repeat(32)}` as const
+const take: Node = () => ({ result: hash })
+
+function broadcast(...nodes: Node[]): Promise<Broadcast> {
+  return client(nodes).broadcast('0x02', hash)
+}
+
+test('the words of the common nodes for a transaction are understood', async () => {
+  const rows: readonly (readonly [string, Broadcast])[] = [
+    ['already known', 'accepted'],
+    ['transaction already imported', 'accepted'],
+    ['nonce too low: next nonce 5, tx nonce 4', { refused: 'nonce' }],
+    ['replacement transaction underpriced', { refused: 'nonce' }],
+    ['insufficient funds for gas * price + value', { refused: 'funds' }],
+    ['max fee per gas less than block base fee', { refused: 'fee' }],
+    ['transaction underpriced', { refused: 'fee' }],
+    ['intrinsic gas too low', { refused: 'gas' }],
+    ['something else went wrong', 'unclear'],
+  ]
+  for (const [message, expected] of rows)
+    assert.deepEqual(await broadcast(refuse(message)), expected, message)
+  assert.equal(await broadcast(take), 'accepted')
+})
+
+test('a transaction that one node may have is unclear, whatever the next one says', async () => {
+  assert.equal(await broadcast(down, refuse('nonce too low')), 'unclear')
+  assert.equal(await broadcast(down, down), 'unclear')
+  assert.equal(await broadcast(down, take), 'accepted')
+  assert.equal(await broadcast(() => ({ result: '0x00' }), refuse('insufficient funds')), 'unclear')
+})
+
+test('a revert is an answer and is not asked of anybody else; another error is a fault of that node', async () => {
+  let asked = 0
+  const second: Node = () => {
+    asked++
+    return { result: '0x2' }
+  }
+  const reverting = client([refuse('execution reverted', 3), second])
+  assert('reverted' in (await reverting.ask('eth_call', [], readNumber)))
+  assert.equal(asked, 0)
+  for (const first of [refuse('header not found'), refuse('limit exceeded', -32005), down])
+    assert.equal(await client([first, second]).read('eth_call', [], readNumber), 2n)
+})
+
+test('a node that failed is asked last for a while', async () => {
+  const asked: number[] = []
+  const first: Node = () => {
+    asked.push(0)
+    throw new TypeError('down')
+  }
+  const second: Node = () => {
+    asked.push(1)
+    return { result: '0x1' }
+  }
+  const rpc = client([first, second])
+  await rpc.read('eth_blockNumber', [], readNumber)
+  await rpc.read('eth_blockNumber', [], readNumber)
+  assert.deepEqual(asked, [0, 1, 1])
+})
+
+test('an endless, a huge and a foreign answer are faults, told without an address', async () => {
+  const huge: Node = () => new Response(' '.repeat(ANSWER_BYTES_MAX + 1))
+  const foreign: Node = () => Response.json({ jsonrpc: '2.0', id: 99_999, result: '0x1' })
+  const moved: Node = () => new Response('', { status: 301, headers: { location: 'https://evil' } })
+  const notNumber: Node = () => ({ result: { no: 'number' } })
+  for (const node of [huge, foreign, moved, notNumber, down])
+    await assert.rejects(client([node]).read('eth_blockNumber', [], readNumber), (error) => {
+      assert(error instanceof PaymentError)
+      assert.equal(error.code, 'rail-unavailable')
+      assert.doesNotMatch(error.message, /secret|node0|http/)
+      return true
+    })
+})
+
+test('a node that hangs is left when its time is up, and closing ends what is waiting', async () => {
+  const now: Clock = { now: () => 0, sleep: async () => undefined }
+  const hang = createRpc({
+    urls: ['https://a.example', 'https://b.example'],
+    chainId: 1,
+    clock: now,
+    fetch: () => new Promise(() => undefined),
+  })
+  await assert.rejects(hang.read('eth_blockNumber', [], readNumber), PaymentError)
+  const waiting = createRpc({
+    urls: ['https://a.example'],
+    chainId: 1,
+    clock,
+    fetch: () => new Promise(() => undefined),
+  })
+  const read = waiting.read('eth_blockNumber', [], readNumber)
+  waiting.close()
+  await assert.rejects(read, PaymentError)
+})
+
+test('addresses that cannot be endpoints are refused when the client is made', () => {
+  const make = (url: string): Rpc => createRpc({ urls: [url], chainId: 1 })
+  assert.throws(() => make('ws://node.example'), /not an http or https/)
+  assert.throws(() => make('node'), /not an http or https/)
+  assert.throws(
+    () => make('https://user:secret@node.example'),
+    (error) => {
+      return error instanceof RangeError && !error.message.includes('secret')
+    },
+  )
+  assert.throws(() => createRpc({ urls: [], chainId: 1 }), /between one and/)
+})
