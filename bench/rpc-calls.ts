@@ -119,7 +119,8 @@ async function measureSlow(
   parties.defer(() => ours.close())
   const buyers = await createOurBuyers([await createBuyer(chain, FUNDS)], directory)
   parties.defer(() => buyers.close())
-  return count(counter, requests, buying(buyers.fetches, ours.url), 1)
+  // Awaited here: the parties leave when this function does.
+  return await count(counter, requests, buying(buyers.fetches, ours.url), 1)
 }
 
 function buying(fetches: readonly (typeof fetch)[], url: string): () => Promise<void> {

@@ -17,9 +17,10 @@ export function toll(seller: Seller, routes: Routes): FastifyPluginAsync {
       const { raw } = request
       pass(door, raw, reply.raw, incomingOf(raw, request.originalUrl), done)
     })
-    app.addHook('onReady', () =>
-      prove({ inject: async (probe) => await app.inject(probe) }, routes),
-    )
+    // `inject` waits for readiness itself, so the router is asked directly.
+    app.addHook('onReady', async () => {
+      await prove((request, response) => app.routing(request, response), routes)
+    })
   }
   // Fastify's way to say that the hooks are for the whole app, not for this plugin's own routes.
   return Object.assign(plugin, { [Symbol.for('skip-override')]: true })

@@ -89,13 +89,17 @@ async function readBody(request: Request, bytesMax: number): Promise<Uint8Array 
     throw new Error(
       'The body was read before the toll. Put the toll before body parsers, or sell the route with body: "free".',
     )
+  const reader = request.clone().body?.getReader()
+  if (!reader) return new Uint8Array()
   const chunks: Uint8Array[] = []
   let length = 0
-  // Leaving the loop early cancels the copy.
-  for await (const chunk of request.clone().body ?? []) {
-    length += chunk.length
-    if (length > bytesMax) return 'too-large'
-    chunks.push(chunk)
+  for (let read = await reader.read(); !read.done; read = await reader.read()) {
+    chunks.push(read.value)
+    length += read.value.length
+    if (length <= bytesMax) continue
+    // A copy is only given up when both are, so neither may be waited for alone.
+    await Promise.all([reader.cancel(), request.body?.cancel()])
+    return 'too-large'
   }
   return Buffer.concat(chunks)
 }

@@ -54,8 +54,8 @@ export interface Protocol {
 /** One rail said in one protocol. Pure. `W` is the shape that the protocol gives to a rail's words. */
 export interface Form<D = unknown, P = unknown, W = unknown> {
   readonly rail: string
-  /** CAIP-2 networks that it knows; all may be meant if absent. A protocol whose payment names little else needs them. */
-  readonly networks?: readonly string[]
+  /** CAIP-2 networks that it knows: two rails of one name differ by them. */
+  readonly networks: readonly string[]
   writeDetails(terms: Terms<D>): W
   /** The terms, or a sentence why this rail cannot take them for its own. */
   readDetails(said: W): Terms<D> | string
@@ -96,6 +96,8 @@ export interface Log {
 /** The pure half of a rail: what it would ask, how it is said, and what names a spend. */
 export interface Method<D = unknown, P = unknown> {
   readonly name: string
+  /** CAIP-2 where there is one. Rails of one name differ by it. */
+  readonly network: string
   /** This rail said in each protocol that can carry it, by the protocol's name. */
   readonly forms: Readonly<Record<string, Form<D, P>>>
   /** How this rail would take the price; empty if it cannot. */

@@ -38,6 +38,7 @@ function createRail(now: () => number) {
   })
   const rail: Rail<unknown, Proof> = {
     name: 'test',
+    network: 'net',
     forms: {},
     open: async () => {},
     close: async () => {},

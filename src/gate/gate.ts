@@ -1,7 +1,7 @@
 import { assert } from '../core/assert.ts'
 import type { Challenge } from '../core/challenge.ts'
 import { systemClock } from '../core/clock.ts'
-import type { Credential } from '../core/credential.ts'
+import type { Credential, Unbound } from '../core/credential.ts'
 import { isBound } from '../core/credential.ts'
 import type { Observe } from '../core/event.ts'
 import type { JsonObject } from '../core/json.ts'
@@ -74,12 +74,15 @@ interface Work {
  *
  * After a crash {@link Gate.recover} closes what the rails have evidence for; a claim without anything written ahead is
  * free again when its lease runs out.
+ * @throws {RangeError} when two rails cannot be told apart.
  */
 export function createGate(parts: GateParts): Gate {
   const { ledger, offers } = parts
   const clock = parts.clock ?? systemClock
-  const rails = new Map(parts.rails.map((rail) => [rail.name, rail]))
-  assert(rails.size === parts.rails.length, 'each rail has a name of its own')
+  const { rails } = parts
+  const twice = rails.find((rail, i) => rails.findIndex((other) => same(other, rail)) < i)
+  if (twice)
+    throw new RangeError(`There are two rails "${twice.name}" on ${twice.network}. Leave one out.`)
   const validMs = parts.offerValidMs ?? OFFER_VALID_MS
   /** Keys that this process works on: nobody else here may touch them. */
   const working = new Set<string>()
@@ -107,7 +110,7 @@ export function createGate(parts: GateParts): Gate {
   function quote(ask: Ask): readonly Offer[] {
     const { rails: named, price } = ask.sale
     const end = Math.ceil((clock.now() + validMs) / OFFER_GRID_MS) * OFFER_GRID_MS
-    return parts.rails
+    return rails
       .filter((rail) => named?.includes(rail.name) ?? true)
       .flatMap((rail) => rail.quote(price))
       .map((terms) => offers.bind(terms, ask.resource, end))
@@ -222,7 +225,7 @@ export function createGate(parts: GateParts): Gate {
 
   /** The offers that the credential may be for: its own, checked, or those that quoting finds again. */
   function accept(ask: Ask, { offer }: Credential): Problem | readonly [Offer, ...Offer[]] {
-    const taken = rails.has(offer.rail) && (ask.sale.rails?.includes(offer.rail) ?? true)
+    const taken = find(offer) !== undefined && (ask.sale.rails?.includes(offer.rail) ?? true)
     const unsupported = problem(
       'credential-unsupported',
       'This service does not take payments of this kind here. Pay one of the offers given.',
@@ -239,9 +242,16 @@ export function createGate(parts: GateParts): Gate {
     return sale.settle === 'before-response' ? (sale.workMs ?? WORK_MS) : 0
   }
 
+  const find = (offer: Offer | Unbound): Rail | undefined =>
+    rails.find((rail) => rail.name === offer.rail && rail.network === offer.network)
+
   function railOf(offer: Offer): Rail {
-    const rail = rails.get(offer.rail)
-    if (!rail) throw new PaymentError('misconfigured', `There is no rail "${offer.rail}".`)
+    const rail = find(offer)
+    if (!rail)
+      throw new PaymentError(
+        'misconfigured',
+        `There is no rail "${offer.rail}" on ${offer.network}.`,
+      )
     return rail
   }
 
@@ -547,6 +557,10 @@ export function createGate(parts: GateParts): Gate {
       await Promise.all(deferred)
     },
   }
+}
+
+function same(one: Rail, other: Rail): boolean {
+  return one.name === other.name && one.network === other.network
 }
 
 /** What a payer is told of a fault. */

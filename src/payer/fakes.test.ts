@@ -53,6 +53,7 @@ export function proofIn(req: IncomingMessage): ToyProof {
 
 export const form: Form<unknown, ToyProof> = {
   rail: 'toy',
+  networks: [],
   writeDetails: () => ({}),
   readDetails: () => 'unused',
   writeProof: (proof) => ({ ...proof }),

@@ -1,5 +1,19 @@
+import { hash } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Sample } from './api.ts'
+
+const style = `
+:root { color-scheme: light dark; font: 16px/1.6 system-ui, sans-serif; }
+body { max-width: 52rem; margin: 3rem auto; padding: 0 1rem; }
+h1 { line-height: 1.2; }
+table { border-collapse: collapse; margin: 1.5rem 0; width: 100%; }
+td { padding: 0.4rem 1rem 0.4rem 0; border-top: 1px solid #8884; }
+td:nth-child(3) { white-space: nowrap; }
+code { overflow-wrap: anywhere; }
+`
+
+/** Nothing is loaded from anywhere, and only our own style applies. */
+const policy = `default-src 'none'; style-src 'sha256-${hash('sha256', style, 'base64')}'`
 
 /** What the front page tells. */
 export interface Front {
@@ -22,7 +36,7 @@ export function answerFront(
   const browser = request.headers.accept?.includes('text/html') ?? false
   response.writeHead(200, {
     'content-type': `text/${browser ? 'html' : 'plain'}; charset=utf-8`,
-    'content-security-policy': "default-src 'none'",
+    'content-security-policy': policy,
     vary: 'accept',
   })
   response.end(browser ? frontHtml(front) : frontText(front))
@@ -42,7 +56,7 @@ function frontText(front: Front): string {
     ),
     '',
     `See what is asked:  curl -i ${url}`,
-    `Pay:                tolsey pay ${url}`,
+    `Pay:                npx tolsey pay ${url}`,
     `Break something:    curl -H 'content-type: application/json' -d '{"drop": 1}' ${front.faults}`,
     '',
     `Chain   ${front.rpc} (84532)`,
@@ -70,10 +84,11 @@ function frontHtml(front: Front): string {
   return [
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>Tolsey sandbox</title>',
     '<meta name="viewport" content="width=device-width">',
+    `<style>${style}</style>`,
     '<h1>A paid API on a private chain</h1><p>Nothing here is worth anything.</p>',
     `<table>${rows.join('')}</table>`,
     html`<p>See what is asked: <code>curl -i ${url}</code></p>`,
-    html`<p>Pay: <code>tolsey pay ${url}</code></p>`,
+    html`<p>Pay: <code>npx tolsey pay ${url}</code></p>`,
     html`<p>
       Break something:
       <code>curl -H 'content-type: application/json' -d '{"drop": 1}' ${front.faults}</code>

@@ -34,8 +34,8 @@ import { createSaver } from './saver.ts'
 /** What each buyer begins with: 100 USDC. */
 const BUYER_USDC = 100_000_000n
 
-/** What the settler begins with for gas: 10 ether. */
-const SETTLER_WEI = 10n ** 19n
+/** What settler and seller begin with for gas, the seller for refunds: 10 ether. */
+const GAS_WEI = 10n ** 19n
 
 /** How long answers in progress may take once the sandbox is to stop. */
 const DRAIN_MS = 500
@@ -208,10 +208,10 @@ async function isNew(chain: Chain, { settler }: Keys): Promise<boolean> {
   return BigInt(String(held)) === 0n
 }
 
-async function fund(chain: Chain, { settler, buyers }: Keys): Promise<void> {
+async function fund(chain: Chain, { settler, seller, buyers }: Keys): Promise<void> {
   for (const buyer of buyers) await chain.mint(identity(buyer).address, BUYER_USDC)
-  // Last: whoever finds it there finds the rest.
-  await chain.fundEther(identity(settler).address, SETTLER_WEI)
+  // The settler last: whoever finds ether there finds the rest.
+  for (const key of [seller, settler]) await chain.fundEther(identity(key).address, GAS_WEI)
   await chain.save()
 }
 

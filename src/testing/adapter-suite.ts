@@ -553,6 +553,7 @@ function railOf(world: World): Rail<unknown, string> {
   const said = { rail: 'fake', network: 'net', intent: 'charge', payee: 'seller', details: {} }
   return {
     name: 'fake',
+    network: 'net',
     forms: {},
     open: async () => {},
     close: async () => {},

@@ -10,7 +10,7 @@ import type { Problem } from '../../core/problem.ts'
 import type { Receipt } from '../../core/receipt.ts'
 import type { Resource } from '../../core/resource.ts'
 import { legacyOf, networkOf } from './networks.ts'
-import { extraOf, requirementsOf, take, takeApart } from './part.ts'
+import { extraOf, formFor, requirementsOf, take, takeApart } from './part.ts'
 import type { Bound, Forms } from './part.ts'
 import { codeOf, fit } from './reasons.ts'
 import {
@@ -157,7 +157,7 @@ export function writePayload(
   offer: Offer,
   proof: unknown,
 ): PaymentPayload | PaymentPayloadV1 {
-  const form = forms.get(offer.rail)
+  const form = formFor(forms, offer)
   assert(form, 'a payer pays an offer of a rail that it knows')
   const payload = form.writeProof(proof)
   const echo = echoOf(offer)

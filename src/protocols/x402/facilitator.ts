@@ -67,6 +67,7 @@ export function facilitated<D, P>(
 
   return {
     name: method.name,
+    network: method.network,
     forms: method.forms,
     quote: (price) => method.quote(price),
     identify: (offer, proof) => method.identify(offer, proof),

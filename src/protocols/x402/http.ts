@@ -67,7 +67,7 @@ export function x402(parts: readonly Part[], options: Options = {}): Protocol {
     writeChallenge(challenge) {
       const said = say(forms, challenge.offers)
       if (said.length === 0) return { fields: [] }
-      const error = wordOf(challenge.problem, forms.values())
+      const error = wordOf(challenge.problem, forms)
       const fields: Field[] = []
       if (v2) {
         const required = writeRequired(said, challenge, error, extensions)

@@ -10,13 +10,20 @@ export interface Part<D = unknown, P = unknown> {
   readonly forms: { readonly x402?: Form<D, P> }
 }
 
-/** The forms that x402 can speak, by their rail. */
-export type Forms = ReadonlyMap<string, Form<unknown, unknown, Words>>
+/** The forms that x402 can speak. */
+export type Forms = readonly Form<unknown, unknown, Words>[]
 
 /** Collects the forms; a part without one is not offered here. */
 export function formsOf(parts: readonly Part[]): Forms {
-  const forms = parts.flatMap((part) => formOf(part) ?? [])
-  return new Map(forms.map((form) => [form.rail, form]))
+  return parts.flatMap((part) => formOf(part) ?? [])
+}
+
+/** The form of that rail on that network. */
+export function formFor(
+  forms: Forms,
+  { rail, network }: Pick<Terms, 'rail' | 'network'>,
+): Forms[number] | undefined {
+  return forms.find((form) => form.rail === rail && form.networks.includes(network))
 }
 
 /** The part's form. What stands under our name speaks the shape that we publish: the ports do not carry its type. */
@@ -83,10 +90,10 @@ export interface Taken {
 /** The first form that takes the words, or a sentence why none does. */
 export function take(forms: Forms, words: Words): Taken | string {
   let why = `Nothing here pays or takes "${words.scheme}" on ${words.network}.`
-  for (const form of forms.values()) {
+  for (const form of forms) {
     const terms = form.readDetails(words)
     if (typeof terms !== 'string') return { form, terms }
-    if (forms.size === 1) why = terms
+    if (forms.length === 1) why = terms
   }
   return why
 }

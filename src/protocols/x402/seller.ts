@@ -9,7 +9,7 @@ import type { Problem } from '../../core/problem.ts'
 import type { Receipt } from '../../core/receipt.ts'
 import type { Resource } from '../../core/resource.ts'
 import { isCommon, legacyOf, networkOf } from './networks.ts'
-import { extraOf, requirementsOf, take, takeApart } from './part.ts'
+import { extraOf, formFor, requirementsOf, take, takeApart } from './part.ts'
 import type { Forms } from './part.ts'
 import { ECHO_MISMATCH } from './reasons.ts'
 import { PaymentPayload, PaymentPayloadV1, read } from './wire.ts'
@@ -31,7 +31,7 @@ export interface Said {
 /** The offers that can be said in x402. */
 export function say(forms: Forms, offers: readonly Offer[]): readonly Said[] {
   return offers.flatMap((offer) => {
-    const form = forms.get(offer.rail)
+    const form = formFor(forms, offer)
     return form ? [{ offer, words: form.writeDetails(offer) }] : []
   })
 }
@@ -115,8 +115,8 @@ export function readPayloadV1(forms: Forms, said: JsonObject): Credential | Prob
     return problem('credential-unsupported', 'Only "exact" is taken here in x402 version 1.')
   const named = networkOf(network)
   let why: Problem | undefined
-  for (const form of forms.values()) {
-    if (form.networks && !form.networks.includes(named)) continue
+  for (const form of forms) {
+    if (!form.networks.includes(named)) continue
     const proof = form.readProof(payload.value.payload)
     if (typeof proof !== 'string') return { offer: { rail: form.rail, network: named }, proof }
     why ??= malformed(proof)

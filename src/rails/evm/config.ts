@@ -20,7 +20,6 @@ const TokenSchema = v.strictObject({
 export interface EvmConfig {
   network: string
   legacyNetwork?: string | undefined
-  name?: string | undefined
   payTo: string
   rpc: string | string[]
   signer: string
@@ -41,7 +40,6 @@ export interface EvmConfig {
 export const EvmConfigSchema: v.GenericSchema<EvmConfig> = v.strictObject({
   network: v.pipe(TextSchema, v.description('CAIP-2, such as "eip155:8453", or "base".')),
   legacyNetwork: v.optional(TextSchema),
-  name: v.optional(TextSchema),
   payTo: v.pipe(AddressSchema, v.description('The account that earns.')),
   rpc: v.union([UrlSchema, v.pipe(v.array(UrlSchema), v.minLength(1), v.maxLength(16))]),
   signer: v.pipe(

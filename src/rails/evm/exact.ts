@@ -18,8 +18,6 @@ export interface ExactSettings extends NetworkSettings {
   readonly payTo: string
   /** How long a payment should stay payable, whole seconds. */
   readonly timeoutMs?: number
-  /** The rail's name in terms; `evm` if absent. */
-  readonly name?: string
 }
 
 /**
@@ -28,18 +26,19 @@ export interface ExactSettings extends NetworkSettings {
  */
 export function exact(settings: ExactSettings): Method<Details, Proof> {
   const network = resolveNetwork(settings)
-  const { payTo, timeoutMs = TIMEOUT_MS, name = RAIL } = settings
+  const { payTo, timeoutMs = TIMEOUT_MS } = settings
   checkPayee(payTo, network)
   if (!Number.isSafeInteger(timeoutMs / 1000) || timeoutMs <= 0)
     throw new RangeError(`"timeoutMs" is ${timeoutMs}. Give whole seconds, for instance 300000.`)
   return {
-    name,
-    forms: createForms({ networks: [network], rail: name, payTo }),
+    name: RAIL,
+    network: network.id,
+    forms: createForms({ networks: [network], payTo }),
     quote: (price) =>
       network.tokens.flatMap((token) => {
         const amount = amountOf(price, token)
         if (amount === undefined || amount <= 0n || amount > UINT256_MAX) return []
-        return [termsOf(network, token, { rail: name, amount, payee: payTo, timeoutMs })]
+        return [termsOf(network, token, { amount, payee: payTo, timeoutMs })]
       }),
     identify: (offer, proof) => ({
       key: keyOf(network, offer.details.asset, proof),

@@ -162,10 +162,10 @@ test('any other EVM chain comes by configuration', () => {
     version: '1',
   } as const
   const settings = { network: 'eip155:31337', assets: [token], legacyNetwork: 'local' }
-  const other = exact({ ...settings, payTo, timeoutMs: 60_000, name: 'local' })
+  const other = exact({ ...settings, payTo, timeoutMs: 60_000 })
   const [quoted] = other.quote(readPrice('0.01 USD'))
   assert(quoted)
-  assert.equal(quoted.rail, 'local')
+  assert.equal(quoted.network, 'eip155:31337')
   assert.equal(quoted.amount.amount, 10n ** 16n)
   const form = other.forms['x402']
   assert(form)

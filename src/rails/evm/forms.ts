@@ -114,17 +114,17 @@ export const x402Reasons: Readonly<Record<Reason, string>> = {
 export interface FormParts {
   /** The chains and tokens that are known, and no others. */
   readonly networks: readonly Network[]
-  readonly rail?: string
   /** The seller's own address. */
   readonly payTo?: Hex
 }
 
 /** This rail said in each protocol. */
 export function createForms(parts: FormParts): { readonly x402: Form<Details, Proof, Words> } {
-  const { networks, rail = RAIL } = parts
+  const { networks } = parts
   return {
     x402: {
-      rail,
+      rail: RAIL,
+      networks: networks.map(({ id }) => id),
       writeDetails: (terms) => writeWords(terms, networks),
       readDetails: (said) => readWords(said, parts),
       writeProof,
@@ -138,11 +138,11 @@ export function createForms(parts: FormParts): { readonly x402: Form<Details, Pr
 export function termsOf(
   network: Network,
   token: Token,
-  rest: Pick<Terms, 'rail' | 'payee' | 'timeoutMs'> & { readonly amount: bigint },
+  rest: Pick<Terms, 'payee' | 'timeoutMs'> & { readonly amount: bigint },
 ): Terms<Details> {
   const { address: asset, name, version } = token
   return {
-    rail: rest.rail,
+    rail: RAIL,
     network: network.id,
     intent: CHARGE,
     amount: { asset: assetOf(network, token), amount: rest.amount },
@@ -168,7 +168,7 @@ function writeWords(terms: Terms<Details>, networks: readonly Network[]): Words 
 }
 
 function readWords(said: unknown, parts: FormParts): Terms<Details> | string {
-  const { networks, payTo, rail = RAIL } = parts
+  const { networks, payTo } = parts
   const read = v.safeParse(WordsSchema, said, { abortEarly: true })
   if (!read.success) return sentence(read.issues[0])
   const words = read.output
@@ -186,7 +186,7 @@ function readWords(said: unknown, parts: FormParts): Terms<Details> | string {
   if (amount > UINT256_MAX) return 'The amount is larger than a uint256.'
   // An echo in another case names the same account.
   const payee = payTo?.toLowerCase() === words.payTo.toLowerCase() ? payTo : words.payTo
-  return termsOf(network, token, { rail, amount, payee, timeoutMs: words.maxTimeoutSeconds * 1000 })
+  return termsOf(network, token, { amount, payee, timeoutMs: words.maxTimeoutSeconds * 1000 })
 }
 
 function sentence(issue: v.BaseIssue<unknown>): string {

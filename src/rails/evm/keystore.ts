@@ -3,7 +3,6 @@ import {
   createCipheriv,
   createDecipheriv,
   pbkdf2,
-  randomBytes,
   randomUUID,
   scrypt,
   timingSafeEqual,
@@ -12,6 +11,7 @@ import { promisify } from 'node:util'
 import { keccak } from 'hash-wasm'
 import * as v from 'valibot'
 import { privateKeyToAddress } from 'viem/accounts'
+import { systemChance } from '../../core/chance.ts'
 import { readJson } from '../../core/json.ts'
 import type { Chance } from '../../core/ports.ts'
 import type { Hex } from './hex.ts'
@@ -94,7 +94,7 @@ export async function readKeystore(json: string, password: string): Promise<Hex>
 export async function toKeystore(
   privateKey: Hex,
   password: string,
-  chance: Chance = randomBytes,
+  chance: Chance = systemChance,
 ): Promise<string> {
   const address = privateKeyToAddress(privateKey).slice(2).toLowerCase()
   const salt = Buffer.from(chance(32)).toString('hex')

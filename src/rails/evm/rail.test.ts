@@ -6,6 +6,7 @@ import { after, before, describe, test } from 'node:test'
 import { concat, encodeAbiParameters, getContractAddress, numberToHex, pad } from 'viem'
 import type { LocalAccount } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
+import type { Event } from '../../core/event.ts'
 import type { Money } from '../../core/money.ts'
 import { readPrice } from '../../core/money.ts'
 import type { Offer } from '../../core/offer.ts'
@@ -646,6 +647,108 @@ async function crashed(
   }
   await using({ fetch, settleTimeoutMs: 0 }, (dying) => settle(offer, proof, mute, dying))
 }
+
+describe('the sending key', () => {
+  test('may be used by two processes at once: taken numbers are asked for anew', async () => {
+    await using({}, async (other) => {
+      const offer = offerOf()
+      const payers = await Promise.all(Array.from({ length: 6 }, () => payer()))
+      const [gain, settlements] = await earned(() =>
+        Promise.all(
+          payers.map(async (from, i) =>
+            settle(offer, await pay(from, offer), memory(), i % 2 ? rail : other),
+          ),
+        ),
+      )
+      assert.deepEqual(new Set(settlements.map(({ state }) => state)), new Set(['settled']))
+      assert.equal(gain, 60_000n)
+    })
+  })
+
+  test('sends nothing while gas costs more than the settings allow', async () => {
+    await using({ feePerGasMax: 1n }, async (thrifty) => {
+      const offer = offerOf()
+      const proof = await pay(await payer(), offer)
+      const log = memory()
+      assert.match(whyNot(await settle(offer, proof, log, thrifty)), /^rail-unavailable/)
+      assert.deepEqual(log.steps, [])
+      assert.equal((await settle(offer, proof, log)).state, 'settled')
+    })
+  })
+
+  test('without ether takes nothing, says so when it opens, and leaves no gap in its numbers', async () => {
+    const poor = account()
+    const told: Event[] = []
+    const more = { signer: poor, observe: (event: Event) => void told.push(event) }
+    await using(more, async (broke) => {
+      assert.deepEqual(
+        told.map(({ type }) => type),
+        ['fault'],
+      )
+      const offer = offerOf()
+      const first = await pay(await payer(), offer)
+      assert.match(whyNot(await settle(offer, first, memory(), broke)), /^settlement-failed/)
+      await chain.fundEther(poor.address, 10n ** 18n)
+      assert.equal((await settle(offer, first, memory(), broke)).state, 'settled')
+      const second = await pay(await payer(), offer)
+      assert.equal((await settle(offer, second, memory(), broke)).state, 'settled')
+    })
+  })
+
+  test('a payment that no block takes is unknown, and is found once one does', async () => {
+    const offer = offerOf()
+    const proof = await pay(await payer(), offer)
+    const key = rail.identify(offer, proof).key
+    const log = memory()
+    await chain.request('evm_setAutomine', [false])
+    try {
+      await using({ settleTimeoutMs: 60 }, async (hasty) => {
+        assert.equal((await settle(offer, proof, log, hasty)).state, 'unknown')
+        assert.equal((await hasty.find(offer, key, log))?.state, 'unknown')
+        await chain.mine()
+        assert.equal((await hasty.find(offer, key, log))?.state, 'settled')
+      })
+    } finally {
+      await chain.request('evm_setAutomine', [true])
+    }
+    assert.equal(log.steps.filter(({ type }) => type === 'prepared').length, 1)
+  })
+
+  test('a payment whose fee the chain has outgrown is replaced under its own number', async () => {
+    const offer = offerOf()
+    const proof = await pay(await payer(), offer)
+    const key = rail.identify(offer, proof).key
+    const log = memory()
+    await crashed(offer, proof, log, 'before')
+    await chain.request('anvil_setNextBlockBaseFeePerGas', ['0x2540be400'])
+    await chain.mine()
+    const [gain, found] = await earned(() => using({}, (again) => again.find(offer, key, log)))
+    assert.equal(found?.state, 'settled')
+    assert.equal(gain, 10_000n)
+    const prepared = log.steps.filter(({ type }) => type === 'prepared')
+    const [cheap, dear] = prepared.map(({ data }) => data)
+    assert.equal(cheap?.['nonce'], dear?.['nonce'])
+    assert.notEqual(cheap?.['fee'], dear?.['fee'])
+    rail = await reopened()
+  })
+})
+
+test('the payer’s wallet sees what became of its payment', async () => {
+  const from = await payer()
+  const purse = wallet({ signer: fromAccount(from), clock, rpc: { [NETWORK]: chain.rpc } })
+  const offer = offerOf()
+  const proof = await purse.pay(offer, 60_000)
+  assert.equal(await purse.outcome?.(offer, proof), 'open')
+  assert.equal((await settle(offer, proof)).state, 'settled')
+  assert.equal(await purse.outcome?.(offer, proof), 'paid')
+  const cancelled = await purse.pay(offer, 60_000)
+  await cancel(from, cancelled.nonce)
+  assert.equal(await purse.outcome?.(offer, cancelled), 'dead')
+  const late = await purse.pay(offer, 60_000)
+  await chain.increaseTime(120)
+  skippedMs += 120_000
+  assert.equal(await purse.outcome?.(offer, late), 'dead')
+})
 
 async function refunded(
   offer: Offer<Details>,

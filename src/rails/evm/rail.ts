@@ -103,7 +103,7 @@ export function evm(settings: EvmSettings): EvmRail {
   const treasury = treasuryOf()
   const domains = new Map<string, Uint8Array>()
   /** What was seen of a proof when it was verified, so that settling does not look again. */
-  const seen = new WeakMap<Proof, Signed>()
+  const seen = new WeakMap<Proof, { readonly domain: Uint8Array; readonly signed: Signed }>()
   let verifier: Verifier | undefined
 
   function senderOf(account: LocalAccount): Sender {
@@ -152,9 +152,12 @@ export function evm(settings: EvmSettings): EvmRail {
   function signed(offer: Offer<Details>, proof: Proof): Signed {
     const domain = domains.get(lower(offer.details.asset))
     assert(verifier && domain, 'the rail is open')
-    const found = seen.get(proof) ?? verifier.look(domain, proof)
-    seen.set(proof, found)
-    return found
+    const before = seen.get(proof)
+    // The same proof may be tried for several tokens.
+    if (before?.domain === domain) return before.signed
+    const now = { domain, signed: verifier.look(domain, proof) }
+    seen.set(proof, now)
+    return now.signed
   }
 
   function unwrapped(proof: Proof): Wrapped | Problem | undefined {

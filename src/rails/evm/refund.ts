@@ -105,7 +105,7 @@ export function createRefund({ sender, rpc, reader, clock, queues }: RefundParts
     return { state: 'settled', reference: mined.hash, payer, settledAt: clock.now() }
   }
 
-  return (offer, payer, amount, key, log) => {
+  return async (offer, payer, amount, key, log) => {
     assert(isAddress(payer), 'a refund goes to an address')
     assert(amount.asset.id === offer.amount.asset.id, 'a refund is in the asset that was paid')
     assert(amount.amount > 0n && amount.amount <= offer.amount.amount, 'no more than was paid')

@@ -165,16 +165,16 @@ export function createSender(parts: SenderParts): Sender {
 
   const revive = async (prepared: Prepared, write: WriteAhead): Promise<Sent> => {
     if ((await count('latest')) > prepared.nonce) return { state: 'displaced' }
-    next = Math.max(next ?? 0, prepared.nonce + 1)
     const { base } = await currentFees()
-    if (base > prepared.fee) {
-      const dearer = await sign(prepared, prepared.nonce, prepared)
-      await write(dearer)
-      await rpc.broadcast(dearer.raw, dearer.hash)
-      return { state: 'sent', prepared: dearer }
-    }
-    await rpc.broadcast(prepared.raw, prepared.hash)
-    return { state: 'sent', prepared }
+    const dear = base > prepared.fee
+    const bytes = dear ? await sign(prepared, prepared.nonce, prepared) : prepared
+    if (dear) await write(bytes)
+    const answer = await rpc.broadcast(bytes.raw, bytes.hash)
+    // A taken number is most often taken by these bytes: whoever waits will see.
+    if (typeof answer === 'object' && answer.refused !== 'nonce')
+      return { state: 'refused', why: answer.refused }
+    next = Math.max(next ?? 0, prepared.nonce + 1)
+    return { state: 'sent', prepared: bytes }
   }
 
   const look = async (hash: Hex): Promise<Mined | undefined> => {

@@ -177,11 +177,11 @@ export function createSettle(parts: SettleParts): Pick<Rail<Details, Proof>, 'se
   }
 
   return {
-    settle(offer, proof, key, log) {
+    async settle(offer, proof, key, log) {
       checkKey(network, spendOf(offer, proof), key)
       return queues.run(key, () => settle(offer, proof, log))
     },
-    find(offer, key, log) {
+    async find(offer, key, log) {
       const spend = spendOf(offer, readKey(key))
       checkKey(network, spend, key)
       return queues.run(key, () => search(spend, log))

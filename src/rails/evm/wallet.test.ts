@@ -11,6 +11,7 @@ import { networks } from './networks.ts'
 import { fromAccount } from './signer.ts'
 import { typedData } from './typed-data.ts'
 import { VALID_MS_MAX, wallet } from './wallet.ts'
+import vectors from '../../protocols/x402/vectors/vectors.json' with { type: 'json' }
 
 const words = 'test test test test test test test test test test test junk'
 const payer = mnemonicToAccount(words)
@@ -49,6 +50,8 @@ test('the proof is byte for byte what the x402 client makes of the same inputs',
   const { signature } = proof
   const signed = { domain, types, primaryType, message, signature }
   assert.equal(await recoverTypedDataAddress(signed), payer.address)
+  // ECDSA as wallets do it is deterministic (RFC 6979), so an own signer gives the same bytes.
+  assert.equal(signature, vectors.exactEip3009.payload.payload.signature)
 })
 
 test('an authorization never lives longer than the limit, whatever is asked', async () => {

@@ -62,6 +62,7 @@ export function wallet(settings: WalletSettings): Wallet<Details, Proof> {
           ? validBefore * 1000n
           : Number.MAX_SAFE_INTEGER,
       ),
+    payer: ({ from }) => from,
     ...(settings.rpc && { outcome }),
   }
 }
