@@ -50,8 +50,8 @@ function exchange(socket: Socket, load: Load, untilAt: number): Promise<number> 
   let got = 0
   const ask = (): void => void socket.write(requestOf(load))
   socket.on('data', (chunk: Buffer) => {
-    if (got === 0 && chunk.latin1Slice(0, load.begins.length) !== load.begins)
-      return reject(new Error(`An answer began with ${chunk.latin1Slice(0, 64)}.`))
+    if (got === 0 && chunk.toString('latin1', 0, load.begins.length) !== load.begins)
+      return reject(new Error(`An answer began with ${chunk.toString('latin1', 0, 64)}.`))
     length ||= lengthOf(chunk)
     got += chunk.length
     if (got > length) return reject(new Error('The answers are not of one length.'))
@@ -73,7 +73,7 @@ function requestOf({ host, fresh }: Load): string {
 
 /** The whole answer's length, by its own word. The first piece holds the whole head. */
 function lengthOf(chunk: Buffer): number {
-  const text = chunk.latin1Slice()
+  const text = chunk.toString('latin1')
   const end = text.indexOf('\r\n\r\n')
   const [, length] = /\r\ncontent-length: (\d+)/i.exec(text) ?? []
   if (end < 0 || length === undefined) throw new Error('The answer does not tell its length.')

@@ -3,7 +3,7 @@ export interface Run {
   /** A tenth of the work: to see that it runs, not to quote. */
   readonly quick: boolean
   /** Tells what is going on. */
-  tell(text: string): void
+  readonly tell: (text: string) => void
 }
 
 /** A file of figures. */

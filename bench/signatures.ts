@@ -1,98 +1,129 @@
-// How many EIP-3009 signatures one core checks in a second of its time, ours beside viem's. Prints JSON, then a table.
+// Whole checks of an EIP-3009 payment, digest, recovery and comparison, beside what viem offers for the same.
 import { recoverTypedDataAddress } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
-import type { Proof } from '../src/rails/evm/proof.ts'
+import type { Engine, Network, Proof, Token } from '../src/rails/evm/index.ts'
+import { createVerifier, networks, typedData } from '../src/rails/evm/index.ts'
 import { readProof, writeProof } from '../src/rails/evm/proof.ts'
-import { networks } from '../src/rails/evm/networks.ts'
-import { createVerifier } from '../src/rails/evm/signature.ts'
-import { typedData } from '../src/rails/evm/typed-data.ts'
+import { cpuMicros } from './process.ts'
+import type { Bench, Result } from './result.ts'
+import { compare } from './result.ts'
 
-const PROOFS = 64
-const WARM_MS = 300
-const RUN_MS = 1_500
-const ROUNDS = 3
+const ROUNDS = 7
+const ROUND_MICROS = 300_000
+/** Different payments, so that nothing can be remembered. */
+const PAYMENTS = 64
+/** How many checks there are between two looks at the clock. */
+const CHUNK = 16
 
-const base = networks.find(({ id }) => id === 'eip155:8453')
-const usdc = base?.tokens[0]
-if (!base || !usdc) throw new Error('Base is in the table.')
+const engines = [
+  { engine: 'wasm', name: 'WebAssembly', goal: 12 },
+  { engine: 'native', name: 'native addon', goal: 28 },
+] as const
 
-const proofs = await Promise.all(Array.from({ length: PROOFS }, signed))
-const runs: Record<string, (index: number) => unknown> = {
-  'viem recoverTypedDataAddress': (i) => {
-    const proof = at(i)
-    const { domain, types, primaryType, message } = typedData(usdc, 8453, proof)
+/** A payment as it is signed, and as it is sent. */
+interface Payment {
+  readonly proof: Proof
+  readonly payload: unknown
+}
+
+type Check = (payment: Payment) => boolean | Promise<boolean>
+
+/** Checks per CPU-second with either engine, of a payment that was read before, and of one as it is sent. */
+export const signatures: Bench = async ({ quick, tell }) => {
+  const { network, token } = base()
+  const payments = await Promise.all(Array.from({ length: PAYMENTS }, () => sign(network, token)))
+  const viem = entry(async ({ proof }) => {
     const { signature } = proof
-    return recoverTypedDataAddress({ domain, types, primaryType, message, signature })
-  },
+    const data = typedData(token, network.chainId, proof)
+    return (await recoverTypedDataAddress({ ...data, signature })).toLowerCase() === proof.from
+  })
+  const ours = await Promise.all(
+    engines.map(async ({ engine }) => createChecks(engine, network, token)),
+  )
+  const entries = [viem, ...ours.flatMap(({ check, readAndCheck }) => [check, readAndCheck])]
+  const micros = quick ? ROUND_MICROS / 10 : ROUND_MICROS
+  for (const { check } of entries) await rate(check, payments, micros)
+  for (let round = 1; round <= (quick ? 3 : ROUNDS); round++) {
+    tell(`round ${round}`)
+    for (const { check, rates } of entries) rates.push(await rate(check, payments, micros))
+  }
+  return engines.flatMap(({ name, goal }, i): readonly Result[] => {
+    const peer = { name: 'viem recoverTypedDataAddress', rounds: viem.rates }
+    const line = { bench: 'signatures', unit: 'per CPU-s', better: 'more', peer } as const
+    const { check, readAndCheck } = ours[i] ?? {}
+    return [
+      compare({
+        ...line,
+        what: `payment checks, ${name}`,
+        ours: check?.rates ?? [],
+        goal: { ratioLeast: goal },
+      }),
+      compare({
+        ...line,
+        what: `payloads read and checked, ${name}`,
+        ours: readAndCheck?.rates ?? [],
+      }),
+    ]
+  })
 }
-for (const engine of ['wasm', 'native'] as const) {
+
+/** A check and what its rounds gave. */
+interface Entry {
+  readonly check: Check
+  readonly rates: number[]
+}
+
+function entry(check: Check): Entry {
+  return { check, rates: [] }
+}
+
+async function createChecks(
+  engine: Engine,
+  network: Network,
+  token: Token,
+): Promise<{ readonly check: Entry; readonly readAndCheck: Entry }> {
   const verifier = await createVerifier(engine)
-  const domain = verifier.domain(usdc, 8453)
-  runs[`ours, ${engine}`] = (i) => {
-    if (verifier.look(domain, at(i)) !== 'payer') throw new Error('A good signature was refused.')
+  const domain = verifier.domain(token, network.chainId)
+  return {
+    check: entry(({ proof }) => verifier.look(domain, proof) === 'payer'),
+    readAndCheck: entry(({ payload }) => {
+      const proof = readProof(payload)
+      return typeof proof !== 'string' && verifier.look(domain, proof) === 'payer'
+    }),
   }
-  runs[`ours, ${engine}, with reading the payload`] = (i) => {
-    const proof = readProof(payloads[i % PROOFS])
-    if (typeof proof === 'string' || verifier.look(domain, proof) !== 'payer')
-      throw new Error('A good payload was refused.')
-  }
-}
-const payloads = proofs.map(writeProof)
-
-const rates: Record<string, number[]> = {}
-for (let round = 0; round < ROUNDS; round++)
-  for (const [name, run] of Object.entries(runs)) (rates[name] ??= []).push(await rate(run))
-const median = Object.fromEntries(
-  Object.entries(rates).map(([name, all]) => [name, all.toSorted((a, b) => a - b)[1] ?? 0]),
-)
-const slowest = median['viem recoverTypedDataAddress'] ?? 1
-const rows = Object.entries(median).map(([name, perSecond]) => ({
-  name,
-  perSecond: Math.round(perSecond),
-  us: Number((1e6 / perSecond).toFixed(1)),
-  timesViem: Number((perSecond / slowest).toFixed(1)),
-}))
-console.log(JSON.stringify({ bench: 'signatures', node: process.version, rows }))
-console.table(rows)
-
-/** Runs per second of this process's own CPU time, so that a busy neighbour does not count. */
-async function rate(run: (index: number) => unknown): Promise<number> {
-  await spend(WARM_MS, run)
-  const before = process.cpuUsage()
-  const count = await spend(RUN_MS, run)
-  const { user, system } = process.cpuUsage(before)
-  return count / ((user + system) / 1e6)
 }
 
-async function spend(ms: number, run: (index: number) => unknown): Promise<number> {
-  const end = performance.now() + ms
-  let count = 0
-  while (performance.now() < end)
-    for (let i = 0; i < 20; i++) {
-      const result = run(count++)
-      if (result instanceof Promise) await result
-    }
-  return count
+function base(): { readonly network: Network; readonly token: Token } {
+  const network = networks.find(({ legacyName }) => legacyName === 'base')
+  const token = network?.tokens[0]
+  if (!token) throw new Error('Base is not in the table of networks.')
+  return { network, token }
 }
 
-function at(index: number): Proof {
-  const proof = proofs[index % PROOFS]
-  if (!proof) throw new Error('There is one for each index.')
-  return proof
-}
-
-async function signed(): Promise<Proof> {
-  if (!usdc) throw new Error('Base is in the table.')
+async function sign(network: Network, token: Token): Promise<Payment> {
   const account = privateKeyToAccount(generatePrivateKey())
-  const authorization = {
+  const unsigned = {
     from: account.address.toLowerCase() as Proof['from'],
-    to: '0x209693bc6afc0c5328ba36faf03c514ef312287c',
+    to: `0x${'5e'.repeat(20)}`,
     value: 10_000n,
     validAfter: 0n,
     validBefore: 1_900_000_000n,
     nonce: generatePrivateKey(),
   } as const
-  const { domain, types, primaryType, message } = typedData(usdc, 8453, authorization)
-  const signature = await account.signTypedData({ domain, types, primaryType, message })
-  return { ...authorization, signature }
+  const signature = await account.signTypedData(typedData(token, network.chainId, unsigned))
+  const proof = { ...unsigned, signature }
+  return { proof, payload: writeProof(proof) }
+}
+
+async function rate(check: Check, payments: readonly Payment[], micros: number): Promise<number> {
+  const startedAt = cpuMicros()
+  let count = 0
+  let used = 0
+  for (; used < micros; used = cpuMicros() - startedAt) {
+    for (let n = 0; n < CHUNK; n++, count++) {
+      const payment = payments[count % payments.length]
+      if (!payment || !(await check(payment))) throw new Error('A good payment was refused.')
+    }
+  }
+  return (count * 1e6) / used
 }

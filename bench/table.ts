@@ -23,7 +23,7 @@ function rowOf({ bench, what, unit, ours, peer, ratio, goal, met }: Result): str
     unit,
     writeFigure(ours),
     peer ? `${writeFigure(peer.figure)} ${peer.name}` : '',
-    ratio ? `${writeFigure(ratio)}` : '',
+    ratio ? writeFigure(ratio) : '',
     goal ? writeGoal(goal) : '',
     met === undefined ? '' : met ? 'yes' : 'no',
   ]

@@ -56,7 +56,7 @@ function unasked(): Rail {
     verify: never,
     settle: never,
     find: never,
-  } as Rail
+  }
 }
 
 function bare({ status, head, body }: Script): RequestListener {

@@ -60,7 +60,7 @@ async function measure(
   }
   const warm = async (server: Server, fresh: boolean): Promise<void> => {
     const least = quick ? 1 : WARM_UP_REQUESTS
-    for (let count = 0; count < least; ) count += await load(server, fresh)
+    for (let count = 0; count < least;) count += await load(server, fresh)
   }
   const rate = async (server: Server, fresh: boolean): Promise<number> => {
     const before = await server.helper.cpuMicros()

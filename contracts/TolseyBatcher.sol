@@ -73,12 +73,13 @@ contract TolseyBatcher {
         uint256 needed = gasEach + gasEach / 63 + GAS_RESERVED;
         for (uint256 i; i < count; ++i) {
             Authorization calldata item = authorizations[i];
+            bytes calldata signature = item.signature;
             // Beyond the reserve, a long signature costs less than a gas a byte to hand on.
-            if (gasleft() < needed + item.signature.length) {
+            if (gasleft() < needed + signature.length) {
                 emit Stopped(i);
                 break;
             }
-            if (_transfer(item, gasEach)) {
+            if (_transfer(item, signature, gasEach)) {
                 settled |= 1 << i;
                 emit Settled(item.from, item.nonce);
             } else {
@@ -89,38 +90,38 @@ contract TolseyBatcher {
 
     /// @dev Calls the token. Nothing that it returns is copied but one word, so that a long answer costs the token's gas
     /// and not ours. False also when the token has no code, or says false in so many words.
-    function _transfer(Authorization calldata item, uint256 gasEach) private returns (bool done) {
+    function _transfer(Authorization calldata item, bytes calldata signature, uint256 gasEach)
+        private
+        returns (bool done)
+    {
         address token = item.token;
-        bytes calldata signature = item.signature;
         assembly ("memory-safe") {
             // Written behind all that is allocated, and forgotten: each item uses the same place.
-            let call_ := mload(0x40)
-            let length := 292
-            // From `from` to `nonce` an item has the words that the token wants, in its order.
-            calldatacopy(add(call_, 4), add(item, 32), 192)
+            let data := mload(0x40)
+            let size := 292
             switch signature.length
             case 65 {
-                mstore(call_, or(shl(224, BY_VRS), shr(32, mload(add(call_, 4)))))
-                mstore(add(call_, 196), byte(0, calldataload(add(signature.offset, 64))))
-                calldatacopy(add(call_, 228), signature.offset, 64)
+                mstore(data, shl(224, BY_VRS))
+                mstore(add(data, 196), byte(0, calldataload(add(signature.offset, 64))))
+                calldatacopy(add(data, 228), signature.offset, 64)
             }
             default {
-                mstore(call_, or(shl(224, BY_BYTES), shr(32, mload(add(call_, 4)))))
-                mstore(add(call_, 196), 224)
-                mstore(add(call_, 228), signature.length)
-                calldatacopy(add(call_, 260), signature.offset, signature.length)
-                mstore(add(add(call_, 260), signature.length), 0)
-                length := add(260, and(add(signature.length, 31), not(31)))
+                mstore(data, shl(224, BY_BYTES))
+                mstore(add(data, 196), 224)
+                mstore(add(data, 228), signature.length)
+                mstore(add(add(data, 260), signature.length), 0)
+                calldatacopy(add(data, 260), signature.offset, signature.length)
+                size := add(260, and(add(signature.length, 31), not(31)))
             }
+            // From `from` to `nonce` an item has the words that the token wants, in its order.
+            calldatacopy(add(data, 4), add(item, 32), 192)
             mstore(0, 1)
-            done := call(gasEach, token, 0, call_, length, 0, 32)
-            if done {
-                done := and(iszero(iszero(extcodesize(token))), iszero(iszero(mload(0))))
-            }
+            done := call(gasEach, token, 0, data, size, 0, 32)
+            if done { done := and(gt(extcodesize(token), 0), gt(mload(0), 0)) }
         }
     }
 
-    /// @dev The beginning of what the last call reverted with.
+    /// @dev The beginning of what the last call answered.
     function _reason() private pure returns (bytes memory reason) {
         uint256 most = REASON_BYTES_MAX;
         assembly ("memory-safe") {

@@ -70,6 +70,9 @@ const libraries: Record<string, readonly string[]> = {
   hono: ['adapters'],
 }
 
+/** Comments, and quoted text so that what looks like a comment in it is none. */
+const COMMENTS = /('(?:[^'\\\n]|\\.)*'|`(?:[^`\\]|\\.)*`)|\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm
+
 interface Source {
   readonly path: string
   readonly room: string
@@ -83,7 +86,7 @@ const sources: readonly Source[] = readdirSync(src, { recursive: true, encoding:
   .filter((path) => path.endsWith('.ts') && !path.endsWith('.test.ts'))
   .map((path) => {
     const text = readFileSync(join(src, path), 'utf8')
-    const code = text.replaceAll(/\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm, '')
+    const code = text.replaceAll(COMMENTS, (_, quoted: string | undefined) => quoted ?? '')
     const imports = [...code.matchAll(/\b(?:from|import)\s*\(?\s*'([^']+)'/g)].map(
       (match) => match[1] ?? '',
     )

@@ -21,7 +21,7 @@ export const gate: Stage['gate'] = ({ rail, clock, observe }) =>
 /** Serves on a free loopback port. */
 export async function serve(
   listener: RequestListener | Server,
-): Promise<{ readonly origin: string; close(): Promise<void> }> {
+): Promise<{ readonly origin: string; readonly close: () => Promise<void> }> {
   const server = typeof listener === 'function' ? createServer(listener) : listener
   const { promise, resolve } = Promise.withResolvers<void>()
   server.listen(0, '127.0.0.1', resolve)

@@ -54,13 +54,15 @@ export function hold(response: ServerResponse, pass: Admitted): { replace(answer
     if (state !== 'open') return
     state = 'held'
     const { statusCode, statusMessage } = response
-    void pass.finish(statusCode).then((outcome) => {
+    const answered = pass.finish(statusCode).then((outcome) => {
       if (state !== 'held') return
       if (outcome.kind === 'answer') return replace(outcome.answer)
       response.statusCode = statusCode
       response.statusMessage = statusMessage
       release(outcome)
     })
+    // What natively would throw at the work, say for an encoding that there is not, comes too late for it here.
+    answered.catch((error: Error) => response.destroy(error))
   }
 
   function release(go: Go): void {

@@ -1,4 +1,4 @@
-import { hash, randomBytes } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { systemChance } from '../core/chance.ts'
 import { systemClock } from '../core/clock.ts'
 import type { Credential } from '../core/credential.ts'
@@ -31,6 +31,10 @@ export const WORK_TIMEOUT_MS = 60_000
 export const STATUS_PATH = '/.well-known/tolsey/payments/'
 /** Longest key in a status address, in characters of base64url. */
 export const STATUS_KEY_CHARS_MAX = 1_024
+
+/** Bytes of a request's id, and how many ids are drawn at once. */
+const ID_BYTES = 9
+const IDS_AT_ONCE = 256
 
 /** What the adapters need of a seller. */
 export interface Seller {
@@ -108,8 +112,8 @@ export const PROBE_FIELD = 'tolsey-probe'
 
 /** Nobody outside this process can ask as a probe or answer one. */
 export const probe: { readonly question: string; readonly answer: string } = {
-  question: randomBytes(32).toString('base64url'),
-  answer: randomBytes(32).toString('base64url'),
+  question: Buffer.from(systemChance(32)).toString('base64url'),
+  answer: Buffer.from(systemChance(32)).toString('base64url'),
 }
 
 /** A finished 402 and the address that it was made for. */
@@ -138,7 +142,6 @@ interface Visit {
 export function createDoor(seller: Seller, routes: Routes): Door {
   const { gate, protocols, realm, observe } = seller
   const clock = seller.clock ?? systemClock
-  const chance = seller.chance ?? systemChance
   const workMs = seller.workTimeoutMs ?? WORK_TIMEOUT_MS
   const statusPath = seller.statusPath ?? STATUS_PATH
   const table = readRoutes(routes)
@@ -149,7 +152,7 @@ export function createDoor(seller: Seller, routes: Routes): Door {
   const brought = protocols.flatMap((p) => p.fields.request.map((name) => name.toLowerCase()))
   const recent = createRecent(clock)
 
-  const newId = (): string => Buffer.from(chance(9)).toString('base64url')
+  const newId = createIds(seller.chance ?? systemChance)
 
   const pays = ({ fields }: Incoming): boolean => brought.some((name) => fields.get(name) != null)
 
@@ -390,7 +393,7 @@ const hostUnknown = problem(
 )
 const paymentUnheard = problem('route-undeclared', 'No payment is known by this address.')
 const tooLate = problem(
-  'internal',
+  'work-timed-out',
   'The work was not done in time, so the payment was not used for it. Send the same payment again; do not make a new one.',
 )
 const unread = {
@@ -422,6 +425,20 @@ function shaped({ method }: Incoming, answer: Answer): Answer {
 function pathOf(target: string): string {
   const end = target.indexOf('?')
   return end < 0 ? target : target.slice(0, end)
+}
+
+/** Request ids, twelve characters each. Chance is asked for many at once: one at a time costs more than a 402. */
+function createIds(chance: Chance): () => string {
+  let pool = Buffer.alloc(0)
+  let at = 0
+  return () => {
+    if (at >= pool.length) {
+      pool = Buffer.from(chance(ID_BYTES * IDS_AT_ONCE))
+      at = 0
+    }
+    at += ID_BYTES
+    return pool.toString('base64url', at - ID_BYTES, at)
+  }
 }
 
 /** The finished 402 answers of this moment. All are forgotten together, by time or number. */

@@ -46,7 +46,7 @@ export function pass(
   work: () => unknown,
 ): void {
   const entered = door.enter(incoming)
-  if (entered instanceof Promise) void entered.then(act)
+  if (entered instanceof Promise) entered.then(act).catch(broken)
   else act(entered)
 
   function act(entered: Entered): void {
@@ -54,6 +54,11 @@ export function pass(
     else if (entered.kind === 'answer') answer(request, response, entered.answer)
     else if (response.destroyed) void entered.abort()
     else void run(entered)
+  }
+
+  function broken(error: unknown): void {
+    door.fault('adapter', error)
+    response.destroy()
   }
 
   async function run(admitted: Exclude<Entered, { kind: 'free' | 'answer' }>): Promise<void> {
@@ -138,7 +143,9 @@ function readBody(
     if (outcome === 'whole') native(null)
     resolve(outcome === 'whole' ? Buffer.concat(chunks) : outcome)
   }
-  request.push = (chunk: Buffer | null): boolean => {
+  // The parser hands over bytes; Fastify's `inject` also text.
+  request.push = (said: Buffer | string | null): boolean => {
+    const chunk = typeof said === 'string' ? Buffer.from(said) : said
     if (chunk === null) {
       finish('whole')
       return false

@@ -118,8 +118,7 @@ export function readRoutes(routes: Routes): Table {
       takes(entry.verb, method) && fits(entry, segments, wide)
     const found = paid.find(matches(true))
     const literal = found && paid.find(matches(false))
-    if (literal && literal !== found)
-      return ambiguous('It is two different routes of this service.')
+    if (literal && literal !== found) return ambiguous(TWO_ROUTES)
     return (found ?? free.find(matches(true)))?.value ?? undeclared
   }
 
@@ -131,11 +130,11 @@ export function readRoutes(routes: Routes): Table {
       if (known) return known
       const found = look(verb, path)
       const cut = path.indexOf(';')
-      if (cut < 0 || isProblem(found)) return found
+      if (cut < 0 || (isProblem(found) && found.code === 'path-ambiguous')) return found
       // Some routers end the path at a semicolon.
       const shorter = look(verb, path.slice(0, cut))
-      if (typeof shorter !== 'object' || isProblem(shorter) || shorter === found) return found
-      return found === 'free' ? shorter : ambiguous('It is two different routes of this service.')
+      if (!isRoute(shorter) || shorter === found) return found
+      return isRoute(found) ? ambiguous(TWO_ROUTES) : shorter
     },
     params(route, path) {
       const entry = paid.find((entry) => entry.value === route)
@@ -151,10 +150,16 @@ export function isProblem(found: Route | 'free' | Problem): found is Problem {
   return typeof found === 'object' && 'code' in found
 }
 
+function isRoute(found: Route | 'free' | Problem): found is Route {
+  return typeof found === 'object' && !('code' in found)
+}
+
 const undeclared = problem(
   'route-undeclared',
   'This service declares nothing at this path and method. Look up its address again.',
 )
+
+const TWO_ROUTES = 'It is two different routes of this service.'
 
 function ambiguous(why: string): Problem {
   return problem('path-ambiguous', `The path can be read in more than one way. ${why}`)

@@ -180,11 +180,13 @@ export interface Held extends Transfer {
   readonly posted: bigint
   readonly steps: readonly Step[]
   readonly madeAt: number
+  /** Which making of the key this is: whoever made an earlier one has lost it. */
+  readonly claim: number
 }
 
 /** What came back of a claim. */
 export type Claim =
-  | { readonly outcome: 'made' }
+  | { readonly outcome: 'made'; readonly claim: number }
   | { readonly outcome: 'replayed' | 'foreign'; readonly held: Held }
   | { readonly outcome: 'insufficient'; readonly account: string }
 
@@ -212,20 +214,28 @@ export interface Balance {
 /**
  * The books: double entry, durable once a promise resolves. Accounts whose name begins with `world/` stand for what is
  * outside and may be overdrawn; all others never.
+ *
+ * Who names its claim in `step`, `post` or `void` is told when another has made the key since: a fence against makers that
+ * were thought dead.
  */
 export interface Ledger {
   /** Holds the amount in one step. A voided key may be made again, as may a pending one whose lease ran out unprepared. */
   transfer(transfer: Transfer): Promise<Claim>
-  /** Appends a step to a pending or posted transfer. */
-  step(key: string, step: Step): Promise<void>
+  /** Appends a step to a pending or posted transfer. Throws `payment-in-flight` when the claim is lost. */
+  step(key: string, step: Step, claim?: number): Promise<void>
   /** Posts what was held, or less of it; the rest is released. A step may go into the same commit. */
   post(
     key: string,
     amount?: bigint,
     step?: Step,
-  ): Promise<'posted' | 'replayed' | 'voided' | 'absent'>
+    claim?: number,
+  ): Promise<'posted' | 'replayed' | 'voided' | 'absent' | 'lost'>
   /** Releases what was held. `reason` is a problem's code. */
-  void(key: string, reason: string): Promise<'voided' | 'replayed' | 'posted' | 'absent'>
+  void(
+    key: string,
+    reason: string,
+    claim?: number,
+  ): Promise<'voided' | 'replayed' | 'posted' | 'absent' | 'lost'>
   find(key: string): Promise<Held | undefined>
   /** Pending transfers, oldest first: what a restart must look at. */
   pending(): Promise<readonly Held[]>
@@ -299,4 +309,55 @@ export interface Gate {
   /** Looks at everything that is open: closes what there is evidence for. Runs at start and at intervals. */
   recover(): Promise<void>
   close(): Promise<void>
+}
+
+/** Who has a facilitator work for them, and how much of it they may have. What is absent is not limited. */
+export interface Caller {
+  /** Also the name of its account in the books, below `facilitated/`. */
+  readonly name: string
+  /** Accounts that may be paid, in any case. */
+  readonly payees?: readonly string[]
+  /** Ids or codes of the assets that may be moved, in any case. */
+  readonly assets?: readonly string[]
+  /** Requests of any kind, counted by each process for itself. */
+  readonly requestsPerMinute?: number
+  /** Most that is moved between two midnights (UTC), of each asset that stands for the currency; other assets are refused. */
+  readonly amountPerDay?: Price
+  /** Most settlements that are sent between two midnights (UTC): a budget for what sending costs, failed ones included. */
+  readonly settlementsPerDay?: number
+  /**
+   * What a settled payment says when it is brought again: the same answer, or that it was used. A server that keeps no
+   * record of its own needs `refuse`: it would take the same answer for another payment.
+   */
+  readonly repeats?: 'answer' | 'refuse'
+}
+
+/** The caller may not, or not now. It says nothing about the payment, of which nothing was touched. */
+export interface Denial {
+  readonly kind: 'denied'
+  readonly code: 'unauthorized' | 'forbidden' | 'limited' | 'closing'
+  readonly detail: string
+  readonly retryAfterMs?: number
+}
+
+/** What a facilitator tells of a settlement. A pending one has its reference as soon as there is one. */
+export type Facilitated =
+  | { readonly kind: 'settled'; readonly receipt: Receipt }
+  | { readonly kind: 'failed'; readonly problem: Problem; readonly payer?: string }
+  | { readonly kind: 'pending'; readonly payer: string; readonly reference?: string }
+
+/** Verifies and settles on behalf of others. Never throws for a payment: a fault of the world is a problem in the answer. */
+export interface Facilitator {
+  /** Who asks, by the key that was brought; counted against the rate. */
+  admit(key: string | undefined): Caller | Denial
+  /** Looks, and touches nothing. */
+  verify(caller: Caller, offer: Offer, proof: unknown): Promise<Verdict | Denial>
+  /** Moves the money once. The same payment gets the same answer, for ever, from every process that shares the books. */
+  settle(caller: Caller, offer: Offer, proof: unknown): Promise<Facilitated | Denial>
+  /** Whether it takes work, and its books can be read. */
+  ready(): Promise<boolean>
+  /** Closes what is open and has evidence. Runs at start and at intervals. */
+  recover(): Promise<void>
+  /** Takes nothing new, and resolves when everything that was taken has its answer. */
+  drain(): Promise<void>
 }

@@ -31,6 +31,7 @@ export type Code =
   | 'host-unknown'
   | 'body-too-large'
   | 'misconfigured'
+  | 'work-timed-out'
   | 'internal'
 
 interface Row {
@@ -164,6 +165,12 @@ export const problems: Readonly<Record<Code, Row>> = {
     title: 'The service is not set up to take this payment',
     retry: 'none',
     moved: 'no',
+  },
+  'work-timed-out': {
+    status: 504,
+    title: 'The work took too long',
+    retry: 'same',
+    moved: 'unknown',
   },
   internal: { status: 500, title: 'Something went wrong inside', retry: 'same', moved: 'unknown' },
 }

@@ -145,12 +145,11 @@ function world(options: { ledger?: (ledger: Ledger) => Ledger; deferredMax?: num
 }
 
 function admitted(result: Pass | Refusal): Pass {
-  assert.equal(
-    result.kind,
-    'pass',
+  assert.ok(
+    result.kind === 'pass',
     result.kind === 'refused' ? `${result.problem.code}: ${result.problem.detail}` : '',
   )
-  return result as Pass
+  return result
 }
 
 function code(result: Pass | Refusal | { kind: 'serve' }): string {
@@ -406,7 +405,8 @@ describe('after a crash', () => {
     const next = admitted(await w.make().admit(w.ask(credential)))
     assert.equal(code(await slow.finish(true)), 'payment-in-flight')
     assert.equal(code(await next.finish(true)), 'serve')
-    assert.deepEqual([w.calls.settle, await earned(w)], [1, 5n])
+    assert.equal(w.events.filter(({ type }) => type === 'settled').length, 1)
+    assert.equal(await earned(w), 5n)
   })
 
   test('what was written ahead and has happened is posted, and fetched with the same proof', async () => {

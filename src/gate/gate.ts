@@ -65,8 +65,11 @@ interface Work {
   readonly key: string
   readonly payer: string
   readonly rail: Rail
-  /** After that the claim may be somebody else's. */
-  readonly leaseUntilAt: number
+}
+
+/** Work whose claim this process holds. */
+interface Claimed extends Work {
+  readonly claim: number
 }
 
 /**
@@ -102,9 +105,10 @@ export function createGate(parts: GateParts): Gate {
   /** When the offer was made, at the earliest; another chain's clock may run behind ours. */
   const madeAt = (offer: Offer): number => offer.expiresAt - validMs - OFFER_GRID_MS - CLOCK_SKEW_MS
 
-  const logOf = (key: string): Log => ({
+  /** Names the claim with each step: a maker who was thought dead writes nothing more. */
+  const logOf = ({ key, claim }: Pick<Held, 'key' | 'claim'>): Log => ({
     read: async () => (await ledger.find(key))?.steps ?? [],
-    write: (step) => ledger.step(key, step),
+    write: (step) => ledger.step(key, step, claim),
   })
 
   function quote(ask: Ask): readonly Offer[] {
@@ -197,7 +201,6 @@ export function createGate(parts: GateParts): Gate {
     const accepted = accept(ask, credential)
     if ('code' in accepted) return refuse(ask, accepted)
     const { proof } = credential
-    const leaseUntilAt = clock.now() + (ask.sale.workMs ?? WORK_MS) + SETTLE_MS
     if (proof === undefined)
       return refuse(
         ask,
@@ -211,13 +214,9 @@ export function createGate(parts: GateParts): Gate {
       const rail = railOf(offer)
       verdict = await rail.verify(offer, proof, payableForMs(ask))
       const { payer = '' } = verdict
-      if (verdict.ok)
-        return await claim({ ask, offer, proof, rail, key: verdict.key, payer, leaseUntilAt })
+      if (verdict.ok) return await claim({ ask, offer, proof, rail, key: verdict.key, payer })
       if (verdict.problem.code === 'payment-spent' && verdict.key !== undefined)
-        return await spent(
-          { ask, offer, proof, rail, key: verdict.key, payer, leaseUntilAt },
-          verdict.problem,
-        )
+        return await spent({ ask, offer, proof, rail, key: verdict.key, payer }, verdict.problem)
     }
     assert(verdict && !verdict.ok, 'an accepted credential has an offer')
     return refuse(ask, verdict.problem)
@@ -276,7 +275,7 @@ export function createGate(parts: GateParts): Gate {
             credit: ask.sale.account,
           },
         ],
-        leaseUntilAt: work.leaseUntilAt,
+        leaseUntilAt: clock.now() + (ask.sale.workMs ?? WORK_MS) + SETTLE_MS,
         note: writeNote({ offer, payer, request: ask.request }),
       })
       if (claimed.outcome === 'replayed' || claimed.outcome === 'foreign')
@@ -291,9 +290,10 @@ export function createGate(parts: GateParts): Gate {
         amount: offer.amount,
       })
       held = true
-      if (found) return await paid(work, found)
-      if (ask.sale.settle === 'before-work') return await settleFirst(work)
-      return pass(work)
+      const mine = { ...work, claim: claimed.claim }
+      if (found) return await paid(mine, found)
+      if (ask.sale.settle === 'before-work') return await settleFirst(mine)
+      return pass(mine)
     } catch (error) {
       held = false
       throw error
@@ -401,7 +401,7 @@ export function createGate(parts: GateParts): Gate {
     }
   }
 
-  async function settleFirst(work: Work): Promise<Pass | Refusal> {
+  async function settleFirst(work: Claimed): Promise<Pass | Refusal> {
     const outcome = await settle(work)
     if (outcome.kind === 'refused') {
       working.delete(work.key)
@@ -411,26 +411,26 @@ export function createGate(parts: GateParts): Gate {
   }
 
   async function paid(
-    work: Work,
+    work: Claimed,
     found: Settlement & { state: 'settled' },
   ): Promise<Pass | Refusal> {
-    await post(work.key, work.offer, found, clock.now() + DELIVER_MS)
+    if (!(await post(work, work.offer, found, clock.now() + DELIVER_MS))) return inFlight(work)
     return settledPass(work, toReceipt(work.offer, found))
   }
 
   /** The money has moved already: work that fails leaves the payment good for another try. */
-  function settledPass(work: Work, receipt: Receipt | undefined): Pass {
+  function settledPass(work: Claimed, receipt: Receipt | undefined): Pass {
+    const { key, claim: mine } = work
     return passOf(work, async (success) => {
-      if (!success) await ledger.step(work.key, { type: 'released', data: { deliverBy: 0 } })
+      if (!success) await ledger.step(key, { type: 'released', data: { deliverBy: 0 } }, mine)
       return { kind: 'serve', ...(receipt && { receipt }) }
     })
   }
 
-  function pass(work: Work): Pass {
-    const { ask, key } = work
+  function pass(work: Claimed): Pass {
+    const { ask } = work
     return passOf(work, async (success) => {
-      if (clock.now() >= work.leaseUntilAt) return inFlight(work)
-      if (!success) return await release(key, 'work-failed')
+      if (!success) return await release(work)
       if (ask.sale.settle !== 'deferred' || deferred.size >= (parts.deferredMax ?? DEFERRED_MAX))
         return await settle(work)
       return await settleLater(work)
@@ -438,9 +438,9 @@ export function createGate(parts: GateParts): Gate {
   }
 
   /** Serves as soon as the settlement is written ahead: from then on a crash cannot forget it. */
-  async function settleLater(work: Work): Promise<Outcome> {
-    const { offer, payer, key } = work
-    const log = logOf(key)
+  async function settleLater(work: Claimed): Promise<Outcome> {
+    const { offer, payer } = work
+    const log = logOf(work)
     const written = Promise.withResolvers<Outcome>()
     const promised = toReceipt(offer, { reference: '', payer, settledAt: clock.now() })
     const later: Promise<Outcome> = settle(work, {
@@ -455,7 +455,7 @@ export function createGate(parts: GateParts): Gate {
     return await Promise.race([written.promise, later])
   }
 
-  function passOf(work: Work, end: (success: boolean) => Promise<Outcome>): Pass {
+  function passOf(work: Claimed, end: (success: boolean) => Promise<Outcome>): Pass {
     let finished = false
     return {
       kind: 'pass',
@@ -482,41 +482,46 @@ export function createGate(parts: GateParts): Gate {
       .catch((error: unknown) => fault('delivered', error))
   }
 
-  async function release(key: string, reason: string): Promise<Outcome> {
-    await ledger.void(key, reason)
+  async function release({ key, claim }: Claimed): Promise<Outcome> {
+    await ledger.void(key, 'work-failed', claim)
     return { kind: 'serve' }
   }
 
-  async function settle(work: Work, log: Log = logOf(work.key)): Promise<Outcome> {
-    const { ask, offer, key, rail } = work
+  async function settle(work: Claimed, log: Log = logOf(work)): Promise<Outcome> {
+    const { ask, offer, key, rail, claim: mine } = work
     const settlement = await rail.settle(offer, work.proof, key, log)
     if (settlement.state === 'settled') {
-      await post(key, offer, settlement, clock.now() + DELIVER_MS)
+      if (!(await post(work, offer, settlement, clock.now() + DELIVER_MS))) return inFlight(work)
       return { kind: 'serve', receipt: toReceipt(offer, settlement) }
     }
     if (settlement.state === 'failed') {
-      await abandon(key, settlement.problem.code)
+      await abandon(work, settlement.problem.code)
       return refuse(ask, settlement.problem)
     }
-    await ledger.step(key, { type: 'unknown', data: { detail: settlement.detail } })
+    await ledger.step(key, { type: 'unknown', data: { detail: settlement.detail } }, mine)
     return unknown(work)
   }
 
-  /** The commit that makes it a sale. Until `deliverBy` its maker delivers it; after that whoever brings the proof. */
+  /**
+   * The commit that makes it a sale. Until `deliverBy` its maker delivers it; after that whoever brings the proof. False
+   * when the claim is somebody else's by now, and the sale with it.
+   */
   async function post(
-    key: string,
+    { key, claim }: Pick<Held, 'key' | 'claim'>,
     offer: Offer,
     settlement: Settlement & { state: 'settled' },
     deliverBy: number,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const { reference, payer, settledAt } = settlement
     const data: JsonObject = { reference, payer, settledAt, deliverBy }
-    await ledger.post(key, undefined, { type: 'settled', data })
+    const done = await ledger.post(key, undefined, { type: 'settled', data }, claim)
+    if (done !== 'posted' && done !== 'replayed') return false
     observe({ type: 'settled', at: clock.now(), key, reference, amount: offer.amount })
+    return true
   }
 
-  async function abandon(key: string, code: Code): Promise<void> {
-    await ledger.void(key, code)
+  async function abandon({ key, claim }: Pick<Held, 'key' | 'claim'>, code: Code): Promise<void> {
+    await ledger.void(key, code, claim)
     observe({ type: 'voided', at: clock.now(), key, code })
   }
 
@@ -524,9 +529,9 @@ export function createGate(parts: GateParts): Gate {
   async function closed(held: Held): Promise<boolean> {
     try {
       const { offer } = readNote(held.note)
-      const found = await railOf(offer).find(offer, held.key, logOf(held.key))
-      if (found?.state === 'settled') await post(held.key, offer, found, 0)
-      if (found?.state === 'failed') await abandon(held.key, found.problem.code)
+      const found = await railOf(offer).find(offer, held.key, logOf(held))
+      if (found?.state === 'settled') await post(held, offer, found, 0)
+      if (found?.state === 'failed') await abandon(held, found.problem.code)
       return found?.state === 'settled' || found?.state === 'failed'
     } catch (error) {
       fault('close', error)
@@ -539,7 +544,7 @@ export function createGate(parts: GateParts): Gate {
       const idle = held.leaseUntilAt <= clock.now() || held.steps.at(-1)?.type === 'unknown'
       if (!idle || working.has(held.key) || !isSale(held)) continue
       // Nothing was written ahead, so nothing was sent: the claim of a process that died in the middle of its work.
-      if (held.steps.length === 0) await ledger.void(held.key, 'lease-expired')
+      if (held.steps.length === 0) await ledger.void(held.key, 'lease-expired', held.claim)
       else await closed(held)
     }
   }

@@ -12,15 +12,28 @@ const JOURNAL_LIMIT_MAX = 10_000
 /** A call of a verb as a plain value, so that it can wait in a batch and cross a thread. */
 export type Command =
   | { readonly verb: 'transfer'; readonly at: number; readonly draft: Draft }
-  | { readonly verb: 'step'; readonly at: number; readonly key: string; readonly mark: Mark }
+  | {
+      readonly verb: 'step'
+      readonly at: number
+      readonly key: string
+      readonly mark: Mark
+      readonly claim: number | undefined
+    }
   | {
       readonly verb: 'post'
       readonly at: number
       readonly key: string
       readonly amount: bigint | undefined
       readonly mark: Mark | undefined
+      readonly claim: number | undefined
     }
-  | { readonly verb: 'void'; readonly at: number; readonly key: string; readonly reason: string }
+  | {
+      readonly verb: 'void'
+      readonly at: number
+      readonly key: string
+      readonly reason: string
+      readonly claim: number | undefined
+    }
   | { readonly verb: 'find'; readonly key: string }
   | { readonly verb: 'pending' }
   | { readonly verb: 'balances' }
@@ -32,11 +45,11 @@ export function perform(page: Page, command: Command): Awaited<ReturnType<Ledger
     case 'transfer':
       return transfer(page, command.draft, command.at)
     case 'step':
-      return step(page, command.key, command.mark, command.at)
+      return step(page, command.key, command.mark, command.at, command.claim)
     case 'post':
-      return post(page, command.key, command.amount, command.mark, command.at)
+      return post(page, command)
     case 'void':
-      return voidTransfer(page, command.key, command.reason, command.at)
+      return voidTransfer(page, command.key, command.reason, command.at, command.claim)
     case 'find':
       return find(page, command.key)
     case 'pending':
@@ -73,12 +86,13 @@ export function createLedger({ send, close }: Runner, clock: Clock): Ledger {
   }
   return {
     transfer: async (given) => ask({ verb: 'transfer', at: at(), draft: toDraft(given) }),
-    step: async (key, given) => ask({ verb: 'step', at: at(), key, mark: toEntry(given) }),
-    post: async (key, amount, given) =>
-      ask({ verb: 'post', at: at(), key, amount, mark: given && toEntry(given) }),
-    async void(key, reason) {
+    step: async (key, given, claim) =>
+      ask({ verb: 'step', at: at(), key, mark: toEntry(given), claim }),
+    post: async (key, amount, given, claim) =>
+      ask({ verb: 'post', at: at(), key, amount, mark: given && toEntry(given), claim }),
+    async void(key, reason, claim) {
       checkName(reason)
-      return ask({ verb: 'void', at: at(), key, reason })
+      return ask({ verb: 'void', at: at(), key, reason, claim })
     },
     find: async (key) => ask({ verb: 'find', key }),
     pending: async () => ask({ verb: 'pending' }),

@@ -63,6 +63,9 @@ const transfer: fc.Arbitrary<Call> = fc
         ledger.transfer({ ...rest, leaseUntilAt: clock.now() + leaseMs }),
   )
 
+/** A claim that may be another's by now, or nobody's. */
+const claim = fc.option(fc.integer({ min: 1, max: 40 }), { nil: undefined, freq: 1 })
+
 const call: fc.Arbitrary<Call> = fc.oneof(
   { weight: 6, arbitrary: transfer },
   {
@@ -75,28 +78,28 @@ const call: fc.Arbitrary<Call> = fc.oneof(
   },
   {
     weight: 1,
-    arbitrary: key.map(
-      (k): Call =>
+    arbitrary: fc.tuple(key, claim).map(
+      ([k, c]): Call =>
         (ledger) =>
-          ledger.void(k, 'internal'),
+          ledger.void(k, 'internal', c),
     ),
   },
   {
     weight: 2,
-    arbitrary: fc.tuple(key, step).map(
-      ([k, s]): Call =>
+    arbitrary: fc.tuple(key, step, claim).map(
+      ([k, s, c]): Call =>
         (ledger) =>
-          ledger.step(k, s),
+          ledger.step(k, s, c),
     ),
   },
   {
     weight: 4,
     arbitrary: fc
-      .tuple(key, fc.option(amount, { nil: undefined }), fc.option(step, { nil: undefined }))
+      .tuple(key, fc.option(amount, { nil: undefined }), fc.option(step, { nil: undefined }), claim)
       .map(
-        ([k, n, s]): Call =>
+        ([k, n, s, c]): Call =>
           (ledger) =>
-            ledger.post(k, n, s),
+            ledger.post(k, n, s, c),
       ),
   },
   { weight: 1, arbitrary: fc.constant<Call>((ledger) => ledger.pending()) },

@@ -50,9 +50,9 @@ export function transfer(page: Page, draft: Draft, at: number): Claim {
  * Appends a step.
  * @throws {PaymentError} `payment-in-flight` when the key is voided or absent: the caller has lost its claim.
  */
-export function step(page: Page, key: string, mark: Mark, at: number): void {
+export function step(page: Page, key: string, mark: Mark, at: number, claim?: number): void {
   const entry = page.entry(key)
-  if (!entry || entry.state === 'voided')
+  if (!entry || entry.state === 'voided' || isLost(entry, claim))
     throw new PaymentError(
       'payment-in-flight',
       `The claim on ${key} is lost: it is not held any more.`,
@@ -61,16 +61,20 @@ export function step(page: Page, key: string, mark: Mark, at: number): void {
   note(page, entry, mark, canonical(readData(mark.data)), at)
 }
 
+/** What is posted, by whom and when. */
+export interface Posting {
+  readonly key: string
+  readonly amount: bigint | undefined
+  readonly mark: Mark | undefined
+  readonly at: number
+  readonly claim: number | undefined
+}
+
 /** Posts the amount on every leg and releases the rest. Whatever is not `posted` has written nothing, no step either. */
-export function post(
-  page: Page,
-  key: string,
-  amount: bigint | undefined,
-  mark: Mark | undefined,
-  at: number,
-): Answer<'post'> {
+export function post(page: Page, { key, amount, mark, at, claim }: Posting): Answer<'post'> {
   const entry = page.entry(key)
   if (!entry) return 'absent'
+  if (isLost(entry, claim)) return 'lost'
   if (entry.state !== 'pending') return entry.state === 'posted' ? 'replayed' : 'voided'
   const posted = amount ?? entry.amount
   assert(isAmount(posted) && posted <= entry.amount, 'no more is posted than was held')
@@ -85,9 +89,16 @@ export function post(
 }
 
 /** Releases what was held. */
-export function voidTransfer(page: Page, key: string, reason: string, at: number): Answer<'void'> {
+export function voidTransfer(
+  page: Page,
+  key: string,
+  reason: string,
+  at: number,
+  claim?: number,
+): Answer<'void'> {
   const entry = page.entry(key)
   if (!entry) return 'absent'
+  if (isLost(entry, claim)) return 'lost'
   if (entry.state !== 'pending') return entry.state === 'voided' ? 'replayed' : 'posted'
   release(page, entry, reason, at)
   return 'voided'
@@ -151,7 +162,12 @@ function same(entry: Entry, given: Transfer): boolean {
 function make(page: Page, given: Transfer, data: string, at: number): Claim {
   const { sequence } = page.append(at, given.key, 'made', data)
   page.put({ ...given, made: sequence, madeAt: at, state: 'pending', posted: 0n, steps: [] })
-  return { outcome: 'made' }
+  return { outcome: 'made', claim: sequence }
+}
+
+/** Whether somebody else has made the key since. */
+function isLost({ made }: Entry, claim: number | undefined): boolean {
+  return claim !== undefined && claim !== made
 }
 
 function release(page: Page, entry: Entry, reason: string, at: number): void {
@@ -193,10 +209,24 @@ function shortfall(page: Page, { asset, legs }: Transfer): string | undefined {
 
 function toHeld(page: Page, entry: Entry): Held {
   const { key, purpose, asset, amount, legs, leaseUntilAt, note, state, posted, madeAt } = entry
+  const { made: claim } = entry
   const steps = entry.steps.map((sequence): Step => {
     const line = page.line(sequence)
     assert(line.key === key, `row ${sequence} is a step of ${key}`)
     return { type: line.type, data: readData(line.data) }
   })
-  return { key, purpose, asset, amount, legs, leaseUntilAt, note, state, posted, steps, madeAt }
+  return {
+    key,
+    purpose,
+    asset,
+    amount,
+    legs,
+    leaseUntilAt,
+    note,
+    state,
+    posted,
+    steps,
+    madeAt,
+    claim,
+  }
 }

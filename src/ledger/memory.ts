@@ -48,14 +48,15 @@ export function memory({ clock = systemClock }: { readonly clock?: Clock } = {})
     if (held && held.state !== 'voided' && !idle)
       return { outcome: likeness(held) === likeness(given) ? 'replayed' : 'foreign', held }
     if (idle) release(held, 'lease-expired')
-    const made: Held = { ...given, state: 'pending', posted: 0n, steps: [], madeAt: now }
+    const claim = rows.length + 1
+    const made: Held = { ...given, state: 'pending', posted: 0n, steps: [], madeAt: now, claim }
     const account = fault(given, () => [...books.values(), made])
     if (account !== undefined) return { outcome: 'insufficient', account }
     // Out and in again: the order of the map is the order of making.
     books.delete(given.key)
     books.set(given.key, made)
     write(given.key, 'made', toData(given))
-    return { outcome: 'made' }
+    return { outcome: 'made', claim }
   }
   /** Runs a verb on an open ledger, and gives away nothing that the caller could change. */
   const run = <T>(verb: () => T): T => {
@@ -64,19 +65,20 @@ export function memory({ clock = systemClock }: { readonly clock?: Clock } = {})
   }
   return {
     transfer: async (given) => run(() => claim(taken(given))),
-    step: async (key, given) =>
+    step: async (key, given, claim) =>
       run(() => {
         const { type, data } = toEntry(given)
         const held = books.get(key)
-        if (!held || held.state === 'voided')
+        if (!held || held.state === 'voided' || (claim ?? held.claim) !== held.claim)
           throw new PaymentError('payment-in-flight', `The claim on ${key} is lost.`)
         append(held, { type, data: JSON.parse(data) as JsonObject })
       }),
-    post: async (key, amount, given) =>
+    post: async (key, amount, given, claim) =>
       run(() => {
         const step = given && toEntry(given)
         const held = books.get(key)
         if (!held) return 'absent'
+        if ((claim ?? held.claim) !== held.claim) return 'lost'
         if (held.state !== 'pending') return held.state === 'posted' ? 'replayed' : 'voided'
         const posted = amount ?? held.amount
         assert(isAmount(posted) && posted <= held.amount, 'no more is posted than was held')
@@ -86,11 +88,12 @@ export function memory({ clock = systemClock }: { readonly clock?: Clock } = {})
         if (step) append(done, { type: step.type, data: JSON.parse(step.data) as JsonObject })
         return 'posted'
       }),
-    void: async (key, reason) =>
+    void: async (key, reason, claim) =>
       run(() => {
         checkName(reason)
         const held = books.get(key)
         if (!held) return 'absent'
+        if ((claim ?? held.claim) !== held.claim) return 'lost'
         if (held.state !== 'pending') return held.state === 'voided' ? 'replayed' : 'posted'
         release(held, reason)
         return 'voided'

@@ -196,7 +196,7 @@ function prove(): void {
       const ledger = await sqlite({ file })
       const claims = Array.from({ length: 700 }, (_, n) => ledger.transfer(sale(`key-${n}`)))
       await Promise.all([ledger.close(), ledger.close()])
-      for (const claim of claims) assert.deepEqual(await claim, { outcome: 'made' })
+      for (const claim of claims) assert.equal((await claim).outcome, 'made')
       await withLedger(file, async (again) => {
         assert.equal((await again.pending()).length, 700)
       })

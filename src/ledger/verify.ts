@@ -118,9 +118,10 @@ function hashOf(before: string, row: Omit<Row, 'hash'>): string {
   return createHash('sha256').update(before).update(text).digest('hex')
 }
 
-function apply(replay: Replay, { key, type, data, at, sequence }: Row): void {
+function apply(replay: Replay, row: Row): void {
+  const { key, type, data, sequence } = row
   const held = replay.books.get(key)
-  if (type === 'made') return made(replay, held, readMade(key, data), at)
+  if (type === 'made') return made(replay, held, readMade(key, data), row)
   assert(held && held.state !== 'voided', 'nothing is held under this key')
   if (type !== 'posted' && type !== 'voided') {
     replay.books.set(key, { ...held, steps: [...held.steps, { type, data }] })
@@ -133,7 +134,12 @@ function apply(replay: Replay, { key, type, data, at, sequence }: Row): void {
   replay.books.set(key, { ...held, state: type, posted })
 }
 
-function made(replay: Replay, before: Held | undefined, transfer: Transfer, at: number): void {
+function made(
+  replay: Replay,
+  before: Held | undefined,
+  transfer: Transfer,
+  { at, sequence }: Row,
+): void {
   assert(!before || before.state === 'voided', 'the key is taken')
   move(replay, transfer, 0n, transfer.amount)
   for (const { debit, credit, ceiling } of transfer.legs) {
@@ -152,6 +158,7 @@ function made(replay: Replay, before: Held | undefined, transfer: Transfer, at: 
     posted: 0n,
     steps: [],
     madeAt: at,
+    claim: sequence,
   })
 }
 

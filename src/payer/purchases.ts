@@ -1,3 +1,4 @@
+import { uuid } from '../core/chance.ts'
 import type { Event, Observe } from '../core/event.ts'
 import type { JsonObject } from '../core/json.ts'
 import { writeMoney } from '../core/money.ts'
@@ -322,12 +323,4 @@ function receiptData(receipt: Receipt | undefined): JsonObject {
   if (!receipt) return { verified: false }
   const { rail, network, reference, payer, payee, amount, settledAt, settled } = receipt
   return { rail, network, reference, payer, payee, amount: writeMoney(amount), settledAt, settled }
-}
-
-/** A random UUID (RFC 9562, version 4). */
-function uuid(chance: Chance): string {
-  const bytes = Buffer.from(chance(16))
-  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40
-  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80
-  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
 }

@@ -72,14 +72,14 @@ export function ledgerSuite(name: string, make: () => Promise<Subject>): void {
   void describe(`${name} is a ledger`, { concurrency: 4 }, () => {
     prove('holds money, then posts it', async ({ ledger, clock }) => {
       const sale = charge(clock, { amount: LARGE })
-      assert.deepEqual(await ledger.transfer(sale), { outcome: 'made' })
+      const { claim } = await made(ledger, sale)
       assert.deepEqual(await standing(ledger, 'sales'), [0n, LARGE])
       assert.deepEqual(await standing(ledger, 'world/chain'), [0n, -LARGE])
       assert.equal(await ledger.post('a'), 'posted')
       assert.deepEqual(await standing(ledger, 'sales'), [LARGE, 0n])
       assert.deepEqual(await standing(ledger, 'world/chain'), [-LARGE, 0n])
       const madeAt = clock.now()
-      const held: Held = { ...sale, state: 'posted', posted: LARGE, steps: [], madeAt }
+      const held: Held = { ...sale, state: 'posted', posted: LARGE, steps: [], madeAt, claim }
       assert.deepEqual(await ledger.find('a'), held)
     })
 
@@ -110,6 +110,20 @@ export function ledgerSuite(name: string, make: () => Promise<Subject>): void {
       assert.equal(await ledger.post('a'), 'voided')
       assert.deepEqual(await ledger.balances(), [])
       assert.equal((await ledger.find('a'))?.state, 'voided')
+    })
+
+    prove('fences off a maker whose claim is another’s by now', async ({ ledger, clock }) => {
+      const { claim: early } = await made(ledger, charge(clock))
+      clock.advance(LEASE_MS)
+      const { claim: late } = await made(ledger, charge(clock))
+      await assert.rejects(ledger.step('a', { type: 'prepared', data: {} }, early), {
+        code: 'payment-in-flight',
+      })
+      assert.equal(await ledger.post('a', undefined, undefined, early), 'lost')
+      assert.equal(await ledger.void('a', 'internal', early), 'lost')
+      assert.deepEqual((await ledger.find('a'))?.steps, [])
+      await ledger.step('a', { type: 'prepared', data: {} }, late)
+      assert.equal(await ledger.post('a', undefined, undefined, late), 'posted')
     })
 
     prove('neither posts nor voids what is posted or absent', async ({ ledger, clock }) => {
@@ -156,13 +170,14 @@ export function ledgerSuite(name: string, make: () => Promise<Subject>): void {
       await ledger.void('a', 'settlement-failed')
       clock.advance(5)
       const again = charge(clock, { purpose: 'GET /b', amount: 7n })
-      assert.deepEqual(await ledger.transfer(again), { outcome: 'made' })
+      const { claim } = await made(ledger, again)
       assert.deepEqual(await ledger.find('a'), {
         ...again,
         state: 'pending',
         posted: 0n,
         steps: [],
         madeAt: clock.now(),
+        claim,
       })
       assert.deepEqual(await standing(ledger, 'sales'), [0n, 7n])
     })
@@ -228,12 +243,12 @@ export function ledgerSuite(name: string, make: () => Promise<Subject>): void {
       assert.deepEqual(await ledger.transfer(spend('a', 1n)), short)
       await ledger.post('in')
       assert.deepEqual(await ledger.transfer(spend('a', 11n)), short)
-      assert.deepEqual(await ledger.transfer(spend('a', 6n)), { outcome: 'made' })
+      assert.equal((await ledger.transfer(spend('a', 6n))).outcome, 'made')
       assert.deepEqual(await ledger.transfer(spend('b', 5n)), short)
-      assert.deepEqual(await ledger.transfer(spend('b', 4n)), { outcome: 'made' })
+      assert.equal((await ledger.transfer(spend('b', 4n))).outcome, 'made')
       await ledger.void('a', 'internal')
-      assert.deepEqual(await ledger.transfer(spend('c', 6n)), { outcome: 'made' })
-      assert.deepEqual(await ledger.transfer(spend('d', 0n)), { outcome: 'made' })
+      assert.equal((await ledger.transfer(spend('c', 6n))).outcome, 'made')
+      assert.equal((await ledger.transfer(spend('d', 0n))).outcome, 'made')
     })
 
     prove('keeps ceilings, what is pending counted', async ({ ledger, clock }) => {
@@ -399,6 +414,12 @@ function leg(rest: { readonly ceiling?: bigint } = {}): Transfer['legs'][number]
 }
 
 /** What is posted and pending on an account, in all assets of this suite. */
+async function made(ledger: Ledger, given: Transfer): Promise<{ readonly claim: number }> {
+  const claim = await ledger.transfer(given)
+  assert.ok(claim.outcome === 'made')
+  return claim
+}
+
 async function standing(ledger: Ledger, account: string): Promise<readonly [bigint, bigint]> {
   const balances = (await ledger.balances()).filter((one) => one.account === account)
   assert.equal(balances.length, 1)

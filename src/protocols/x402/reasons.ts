@@ -25,6 +25,7 @@ const words = {
   'host-unknown': 'host_unknown',
   'body-too-large': 'body_too_large',
   misconfigured: 'misconfigured',
+  'work-timed-out': 'unexpected_error',
   internal: 'unexpected_error',
 } satisfies Record<Code, string>
 
