@@ -1,17 +1,10 @@
 import type { ScryptOptions } from 'node:crypto'
-import {
-  createCipheriv,
-  createDecipheriv,
-  pbkdf2,
-  randomUUID,
-  scrypt,
-  timingSafeEqual,
-} from 'node:crypto'
+import { createCipheriv, createDecipheriv, pbkdf2, scrypt, timingSafeEqual } from 'node:crypto'
 import { promisify } from 'node:util'
 import { keccak } from 'hash-wasm'
 import * as v from 'valibot'
 import { privateKeyToAddress } from 'viem/accounts'
-import { systemChance } from '../../core/chance.ts'
+import { systemChance, uuid } from '../../core/chance.ts'
 import { readJson } from '../../core/json.ts'
 import type { Chance } from '../../core/ports.ts'
 import type { Hex } from './hex.ts'
@@ -111,7 +104,7 @@ export async function toKeystore(
     kdfparams,
     mac: (await macOf(derived, ciphertext)).toString('hex'),
   }
-  return JSON.stringify({ version: 3, id: randomUUID(), address, crypto })
+  return JSON.stringify({ version: 3, id: uuid(chance), address, crypto })
 }
 
 async function derive(crypto: Crypto, password: string): Promise<Buffer> {
