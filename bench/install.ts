@@ -9,7 +9,7 @@ import { promisify } from 'node:util'
 import type { Result, Run } from './result.ts'
 import { compare } from './result.ts'
 
-const INSTALLS = 2
+const INSTALLS = 3
 const IMPORTS = 5
 
 /** Names of packages; `tolsey` is the packed one. */
@@ -77,17 +77,21 @@ export async function install({ quick, tell }: Run): Promise<readonly Result[]> 
     const versions = await pack(directory)
     const results: Result[] = []
     const homes: (readonly [ours: string, peers: string])[] = []
-    for (const { who, ours, peers } of jobs) {
+    for (const [i, { who, ours, peers }] of jobs.entries()) {
+      tell(who)
       const add = (names: readonly string[]): Promise<Installed> =>
         installInto(directory, names, versions)
-      tell(`${who}, filling the cache`)
-      homes.push([(await add(ours)).directory, (await add(peers)).directory])
-      const rounds: (readonly [Installed, Installed])[] = []
+      const first = [await add(ours), await add(peers)] as const
+      homes.push([first[0].directory, first[1].directory])
+      results.push(...sizeLines(who, peers.join(', '), first))
+      // The first filled the cache, so that no network is measured. One job is enough for that.
+      if (i > 0) continue
+      const rounds: Pair[] = []
       for (let round = 1; round <= (quick ? 1 : INSTALLS); round++) {
         tell(`${who}, round ${round}`)
         rounds.push([await add(ours), await add(peers)])
       }
-      results.push(...installLines(who, peers.join(', '), rounds))
+      results.push(timeLine(who, peers.join(', '), rounds))
     }
     for (const one of imports) {
       tell(one.what)
@@ -156,25 +160,34 @@ async function measure(modules: string): Promise<Pick<Installed, 'megabytes' | '
   return { megabytes: bytes / 1e6, packages: Object.keys(packages).length }
 }
 
-function installLines(
-  who: string,
-  name: string,
-  rounds: readonly (readonly [ours: Installed, peers: Installed])[],
-): readonly Result[] {
-  const line = (what: string, unit: string, of: (one: Installed) => number): Result =>
-    compare({
-      bench: 'install',
-      what: `${who}, ${what}`,
-      unit,
-      better: 'less',
-      ours: rounds.map(([ours]) => of(ours)),
-      peer: { name, rounds: rounds.map(([, peers]) => of(peers)) },
-    })
+type Pair = readonly [ours: Installed, peers: Installed]
+
+function sizeLines(who: string, name: string, pair: Pair): readonly Result[] {
   return [
-    line('size', 'MB', (one) => one.megabytes),
-    line('packages', '', (one) => one.packages),
-    line('time, cache filled', 's', (one) => one.seconds),
+    installLine(`${who}, size`, 'MB', name, [pair], (one) => one.megabytes),
+    installLine(`${who}, packages`, '', name, [pair], (one) => one.packages),
   ]
+}
+
+function timeLine(who: string, name: string, rounds: readonly Pair[]): Result {
+  return installLine(`${who}, time, cache filled`, 's', name, rounds, (one) => one.seconds)
+}
+
+function installLine(
+  what: string,
+  unit: string,
+  name: string,
+  rounds: readonly Pair[],
+  of: (one: Installed) => number,
+): Result {
+  return compare({
+    bench: 'install',
+    what,
+    unit,
+    better: 'less',
+    ours: rounds.map(([ours]) => of(ours)),
+    peer: { name, rounds: rounds.map(([, peers]) => of(peers)) },
+  })
 }
 
 async function importLine(

@@ -1,6 +1,8 @@
 import { toResponse } from './answer.ts'
 import { createDoor } from './http.ts'
 import type { Admitted, Door, Incoming, Seller } from './http.ts'
+import { KEPT_BYTES_MAX } from './kept.ts'
+import type { Whole } from './kept.ts'
 import type { Routes } from './routes.ts'
 
 /** A handler of web requests, with whatever else its platform passes on. */
@@ -61,16 +63,51 @@ async function finish(
   response: Response,
   signal: AbortSignal,
 ): Promise<Response> {
-  const outcome = await admitted.finish(response.status)
+  const { whole, stream } = admitted.keeps ? await collect(response) : { stream: response.body }
+  const outcome = await admitted.finish(response.status, whole)
   if (outcome.kind === 'answer') {
-    await response.body?.cancel()
+    await stream?.cancel()
     return toResponse(outcome.answer)
   }
-  const { status, statusText, body } = response
+  const { status, statusText } = response
   const headers = new Headers(response.headers)
   for (const [name, value] of outcome.fields(response.headers)) headers.set(name, value)
-  if (!signal.aborted) admitted.delivered()
-  return new Response(body, { status, statusText, headers })
+  if (signal.aborted) admitted.lost()
+  else admitted.delivered()
+  return new Response(stream, { status, statusText, headers })
+}
+
+/** The answer whole, if it is no larger than what is kept, and its body as something to send either way. */
+async function collect(
+  response: Response,
+): Promise<{ readonly whole?: Whole; readonly stream: Response['body'] }> {
+  const reader = response.body?.getReader()
+  const chunks: Uint8Array[] = []
+  let length = 0
+  for (let read = await reader?.read(); read && !read.done; read = await reader?.read()) {
+    chunks.push(read.value)
+    length += read.value.length
+    if (reader && length > KEPT_BYTES_MAX) return { stream: rest(chunks, reader) }
+  }
+  const body = Buffer.concat(chunks)
+  const whole = { status: response.status, head: [...response.headers], body }
+  return { whole, stream: response.body && new Blob([body]).stream() }
+}
+
+/** What was read already, and then what is still to come. */
+function rest(
+  read: readonly Uint8Array[],
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+): ReadableStream<Uint8Array> {
+  const chunks = [...read]
+  return new ReadableStream({
+    async pull(controller) {
+      const chunk = chunks.shift() ?? (await reader.read()).value
+      if (chunk) controller.enqueue(chunk)
+      else controller.close()
+    },
+    cancel: (reason) => reader.cancel(reason),
+  })
 }
 
 /** A web request as the door wants to see it. */

@@ -25,6 +25,7 @@ async function held(t: TestContext, work: Work, before?: (response: ServerRespon
   const refusal = { status: 402, head: ['X-Refused', 'yes'], body: Buffer.from('pay first') }
   const pass: Admitted = {
     kind: 'pass',
+    keeps: false,
     expired: expired.promise,
     async finish(status) {
       finishes.push(status)
@@ -34,6 +35,7 @@ async function held(t: TestContext, work: Work, before?: (response: ServerRespon
       return { kind: 'go', fields: () => [['X-Paid', 'yes']] }
     },
     delivered: () => void log.push('delivered'),
+    lost: () => void log.push('lost'),
     async abort() {
       log.push('abort')
       left.resolve()

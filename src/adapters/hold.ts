@@ -1,5 +1,7 @@
 import type { OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from 'node:http'
-import type { Answer } from './answer.ts'
+import type { Answer, Pair } from './answer.ts'
+import { KEPT_BYTES_MAX } from './kept.ts'
+import type { Whole } from './kept.ts'
 import type { Admitted, Go } from './http.ts'
 
 /** Most bytes that may wait for settlement. Work that ignores back-pressure beyond this is cut off. */
@@ -45,6 +47,8 @@ export function hold(response: ServerResponse, pass: Admitted): { replace(answer
   const before = response.getHeaders()
   const pieces: Piece[] = []
   let state: State = 'open'
+  /** Whether the answer is awaited whole before it is settled. */
+  let collecting = pass.keeps
   let heldBytes = 0
   let owesDrain = false
   let ended = false
@@ -53,8 +57,15 @@ export function hold(response: ServerResponse, pass: Admitted): { replace(answer
   function capture(): void {
     if (state !== 'open') return
     state = 'held'
+    if (!collecting) settle()
+  }
+
+  function settle(): void {
+    collecting = false
     const { statusCode, statusMessage } = response
-    const answered = pass.finish(statusCode).then((outcome) => {
+    const whole =
+      pass.keeps && ended && heldBytes <= KEPT_BYTES_MAX ? wholeOf(response, pieces) : undefined
+    const answered = pass.finish(statusCode, whole).then((outcome) => {
       if (state !== 'held') return
       if (outcome.kind === 'answer') return replace(outcome.answer)
       response.statusCode = statusCode
@@ -69,7 +80,10 @@ export function hold(response: ServerResponse, pass: Admitted): { replace(answer
     state = 'through'
     restoreOwn(held)
     restoreViews()
-    if (response.destroyed) return drop()
+    if (response.destroyed) {
+      pass.lost()
+      return drop()
+    }
     for (const [name, value] of go.fields(saidBy(response))) response.setHeader(name, value)
     if (pieces.length === 0) response.flushHeaders()
     for (const { verb, args } of pieces.splice(0)) native(verb, args)
@@ -115,8 +129,10 @@ export function hold(response: ServerResponse, pass: Admitted): { replace(answer
     ended = piece.verb === 'end'
     heldBytes += piece.bytes
     pieces.push(piece)
-    owesDrain = true
     capture()
+    if (collecting && !ended && heldBytes <= KEPT_BYTES_MAX) return true
+    if (collecting) settle()
+    owesDrain = true
     if (heldBytes > HELD_BYTES_MAX && pieces.length > 1)
       response.destroy(
         new Error('More was written than may wait for settlement. Heed back-pressure.'),
@@ -140,7 +156,13 @@ export function hold(response: ServerResponse, pass: Admitted): { replace(answer
       queue(pieceOf('end', args))
       return response
     },
-    flushHeaders: (...args) => (state === 'through' ? native('flushHeaders', args) : capture()),
+    // Whoever flushes means to stream, and what streams is not kept.
+    flushHeaders(...args) {
+      if (state === 'through') return native('flushHeaders', args)
+      capture()
+      if (collecting) settle()
+      return undefined
+    },
     // Compression calls this before each write until the head is out; natively a second time cannot be.
     _implicitHeader(...args) {
       if (state === 'through') native('_implicitHeader', args)
@@ -189,6 +211,21 @@ export function hold(response: ServerResponse, pass: Admitted): { replace(answer
   })
   void pass.expired.then(replace)
   return { replace }
+}
+
+/** The answer as it would go out, once all of it has been written. */
+function wholeOf(response: ServerResponse, pieces: readonly Piece[]): Whole {
+  const head = Object.entries(response.getHeaders()).flatMap(([name, value]) =>
+    value === undefined ? [] : [value].flat().map((one): Pair => [name, String(one)]),
+  )
+  const body = Buffer.concat(pieces.map(({ args: [chunk, encoding] }) => bytesOf(chunk, encoding)))
+  return { status: response.statusCode, head, body }
+}
+
+function bytesOf(chunk: unknown, encoding: unknown): Uint8Array {
+  if (typeof chunk === 'string')
+    return Buffer.from(chunk, typeof encoding === 'string' ? (encoding as BufferEncoding) : 'utf8')
+  return chunk instanceof Uint8Array ? chunk : new Uint8Array()
 }
 
 /** Sends an answer of ours on a response that nobody has written to. */

@@ -5,13 +5,25 @@ import type { Credential } from '../core/credential.ts'
 import type { Observe } from '../core/event.ts'
 import { readPrice } from '../core/money.ts'
 import type { Price } from '../core/money.ts'
-import type { Ask, Chance, Clock, Fields, Gate, Pass, Protocol, Refusal } from '../core/ports.ts'
+import type {
+  Ask,
+  Chance,
+  Clock,
+  Fields,
+  Gate,
+  Kept,
+  Pass,
+  Protocol,
+  Refusal,
+} from '../core/ports.ts'
 import type { Code, Problem } from '../core/problem.ts'
 import { PaymentError, problem, problems } from '../core/problem.ts'
 import type { Receipt } from '../core/receipt.ts'
 import type { Resource } from '../core/resource.ts'
 import { createWriter, receiptFields, withoutBody } from './answer.ts'
 import type { Answer, Cors, Pair } from './answer.ts'
+import { readWhole, writeWhole } from './kept.ts'
+import type { Whole } from './kept.ts'
 import { createLocator } from './origin.ts'
 import type { Place } from './origin.ts'
 import { isProblem, readRoutes } from './routes.ts'
@@ -91,10 +103,14 @@ export interface Admitted {
   readonly kind: 'pass'
   /** Resolves only when the work has taken too long: with what to say instead. The payment has then been released. */
   readonly expired: Promise<Answer>
+  /** Whether the whole answer is wanted before the money moves, to be kept. */
+  readonly keeps: boolean
   /** The work has decided on this status. Settles, and tells what may go out. Never rejects. */
-  finish(status: number): Promise<Go | Answered>
+  finish(status: number, whole?: Whole): Promise<Go | Answered>
   /** The first byte has left. */
   delivered(): void
+  /** Nobody was there for it. */
+  lost(): void
   /** The work failed, or nobody is there any more. Nothing is charged. Never rejects. */
   abort(): Promise<void>
 }
@@ -290,7 +306,8 @@ export function createDoor(seller: Seller, routes: Routes): Door {
   function challenge({ incoming, route }: Visit, asked: Ask): Entered {
     const { problem, challenge } = gate.challenge(asked)
     const answer = shaped(incoming, write.refusal(problem, asked.request, { challenge }))
-    if (typeof route.price !== 'function' && !incoming.body && challenge && !pays(incoming))
+    const equal = typeof route.price !== 'function' && route.sale.keep !== true
+    if (equal && !incoming.body && challenge && !pays(incoming))
       recent.set(incoming, { entered: { kind: 'answer', answer }, url: asked.resource.url })
     return answered(incoming, answer)
   }
@@ -301,7 +318,18 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     by: Protocol,
   ): Promise<Entered> {
     const pass = await gate.admit(asked)
+    if (pass.kind === 'kept') return again(visit, pass, by)
     return pass.kind === 'refused' ? refused(visit, pass, by) : admitted(visit, pass, by)
+  }
+
+  /** The answer that was kept, with the receipt on its head as the first time. */
+  function again({ incoming }: Visit, kept: Kept, by: Protocol): Answered {
+    const { status, head, body } = readWhole(kept.answer)
+    const fields = new Headers(head.map(([name, value]) => [name, value]))
+    for (const [name, value] of go(incoming, true, by, kept.receipt).fields(fields))
+      fields.set(name, value)
+    const length = ['content-length', String(body.length)]
+    return answered(incoming, { status, head: [...[...fields].flat(), ...length], body })
   }
 
   function refused(
@@ -340,12 +368,16 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     watch().catch((error: unknown) => trouble('deadline', error, request))
     return {
       kind: 'pass',
+      keeps: route.sale.keep === true,
       expired: expired.promise,
-      async finish(status) {
+      async finish(status, whole) {
         if (!end()) return answered(incoming, write.refusal(tooLate, request))
         const charged = route.success(status)
         try {
-          const outcome = await pass.finish(charged)
+          const outcome = await pass.finish(
+            charged,
+            charged && whole ? writeWhole(whole) : undefined,
+          )
           return outcome.kind === 'refused'
             ? refused(visit, outcome, by)
             : go(incoming, charged, by, outcome.receipt)
@@ -354,6 +386,7 @@ export function createDoor(seller: Seller, routes: Routes): Door {
         }
       },
       delivered: () => pass.delivered(),
+      lost: () => pass.lost(),
       async abort() {
         if (end()) await release()
       },

@@ -36,6 +36,11 @@ export interface Paid {
   readonly success?: (status: number) => boolean
   /** `bind` (the default): a payment holds for this very body, which the door reads. `free`: any body, unread. */
   readonly body?: 'bind' | 'free'
+  /**
+   * Whether an answer of up to a mebibyte is held back until it is whole, and kept for whoever lost it: the same proof
+   * fetches the same bytes. Needs a seller with a vault. Offers are then made one by one, which costs a little.
+   */
+  readonly keep?: boolean
   /** What is sold, for people. */
   readonly description?: string
   /** Media type of what is sold. */
@@ -276,6 +281,7 @@ const members: ReadonlySet<string> = new Set<keyof Paid>([
   'mimeType',
   'rails',
   'account',
+  'keep',
 ])
 
 function readPaid(pattern: Pattern, value: RouteValue): Route {
@@ -283,7 +289,7 @@ function readPaid(pattern: Pattern, value: RouteValue): Route {
   const said: Paid = typeof value === 'string' ? { price: value } : value
   checkPaid(key, said)
   const { price, settle = 'before-response', body = 'bind', account = `sales/${key}` } = said
-  const { description, mimeType, rails } = said
+  const { description, mimeType, rails, keep } = said
   return {
     key,
     verb,
@@ -296,6 +302,7 @@ function readPaid(pattern: Pattern, value: RouteValue): Route {
       ...(description !== undefined && { description }),
       ...(mimeType !== undefined && { mimeType }),
       ...(rails && { rails }),
+      ...(keep && { keep }),
     },
     sample: sampleOf(pattern),
   }
@@ -316,6 +323,7 @@ function checkPaid(key: string, said: Paid): void {
     throw no('has a body that is "bind" or "free".')
   if (said.rails && said.rails.length === 0)
     throw no('names no rail. Leave "rails" out to allow all.')
+  if (![true, false, undefined].includes(said.keep)) throw no('has a "keep" that is true or false.')
   if (said.success !== undefined && typeof said.success !== 'function')
     throw no('has a "success" that is not a function of the status.')
 }

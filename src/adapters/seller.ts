@@ -1,8 +1,10 @@
 import type { Seller } from './http.ts'
+import { systemChance } from '../core/chance.ts'
 import { systemClock } from '../core/clock.ts'
 import { createMac } from '../core/mac.ts'
 import { createOffers } from '../core/offers.ts'
-import type { Clock, Ledger, Rail } from '../core/ports.ts'
+import type { Clock, Ledger, Rail, Vault } from '../core/ports.ts'
+import { createSeal } from '../core/seal.ts'
 import { createGate } from '../gate/gate.ts'
 
 /** How often open payments are looked at. */
@@ -17,6 +19,8 @@ export interface SellerSettings extends Omit<Seller, 'gate' | 'realm'> {
   readonly ledger: Ledger
   /** The protection space; the host of `origin` if absent. */
   readonly realm?: string
+  /** Where answers of routes with `keep` lie, sealed under the secret. */
+  readonly vault?: Vault
   readonly offerValidMs?: number
   readonly deferredMax?: number
 }
@@ -48,13 +52,17 @@ export async function createSeller(settings: SellerSettings): Promise<OpenSeller
     clock = systemClock,
     ...rest
   } = settings
-  const offers = createOffers(createMac(typeof secret === 'string' ? [secret] : secret, 'offers'))
+  const secrets = typeof secret === 'string' ? [secret] : secret
+  const { vault, chance = systemChance } = settings
+  const offers = createOffers(createMac(secrets, 'offers'))
   const { observe } = settings
   const gate = createGate({
     rails,
     ledger,
     offers,
     clock,
+    chance,
+    ...(vault && { vault, seal: createSeal(secrets, 'vault', chance) }),
     ...(observe && { observe }),
     ...(offerValidMs !== undefined && { offerValidMs }),
     ...(deferredMax !== undefined && { deferredMax }),

@@ -31,6 +31,10 @@ const commands: Readonly<Record<string, Entry>> = {
     summary: 'Makes, shows and moves the key that pays.',
     load: async () => (await import('./wallet.ts')).wallet,
   },
+  facilitator: {
+    summary: 'Settles payments for sellers that have neither a node nor a key.',
+    load: async () => (await import('./facilitator.ts')).facilitator,
+  },
   verify: {
     summary: 'Checks the books: balances, the chain of hashes, and the world outside.',
     load: async () => (await import('./verify.ts')).verify,
@@ -188,6 +192,7 @@ function overview(): string {
     '  TOLSEY_PRIVATE_KEY    The key that pays, in hex; or',
     '  TOLSEY_KEYSTORE       a keystore file, opened with',
     '  TOLSEY_PASSWORD       its password, or TOLSEY_PASSWORD_FILE, or the answer on the terminal.',
+    '  TOLSEY_FACILITATOR_KEY  The key that a facilitator sends with, in hex.',
     '  TOLSEY_RPC            Endpoints of chains: "base=https://… base-sepolia=https://…".',
     '  TOLSEY_MAX            Most for one request ("1 USD"); TOLSEY_MAX_DAY for a day ("10 USD");',
     '  TOLSEY_MAX_TOTAL      for ever (no limit).',

@@ -207,11 +207,12 @@ describe('beside a sandbox', () => {
     const all = await verify('--rpc', there.rpc)
     assert.deepEqual(
       all.map(({ file }) => file.slice(file.lastIndexOf('/') + 1)),
-      ['books.sqlite', 'payer.sqlite'],
+      ['books.sqlite', 'facilitator.sqlite', 'payer.sqlite'],
     )
-    for (const { ok, problems, posted, confirmed } of all) {
+    for (const { file, ok, problems, posted, confirmed } of all) {
       assert.deepEqual([ok, problems], [true, []])
-      assert.ok(posted > 0)
+      // Nobody has asked the facilitator for anything here.
+      assert.equal(posted > 0, !file.endsWith('facilitator.sqlite'))
       assert.equal(confirmed, posted)
     }
     assert.equal((await run(['verify', '--text', '--rpc', there.rpc])).code, 0)

@@ -29,7 +29,8 @@ export const sandbox: Command = {
     'Options:',
     '      --port PORT   Where the API listens (TOLSEY_PORT, or 8402); 0 takes a free port.',
     '      --state DIR   Where chain, books and keys are kept (TOLSEY_STATE, or .tolsey here). Delete it to begin anew.',
-    '      --json        One line of JSON when it is ready: gateway, rpc, buyer, seller and routes. Nothing after that.',
+    '      --json        One line of JSON when it is ready: gateway, facilitator, rpc, buyer, seller and',
+    '                    routes. Nothing after that.',
     '',
     'Examples:',
     '  tolsey sandbox',
@@ -90,7 +91,7 @@ function inUse(port: number, cause: unknown): Failure {
 }
 
 function* tell(
-  { gateway, rpc, buyer, seller, routes }: Description,
+  { gateway, facilitator, rpc, buyer, seller, routes }: Description,
   { paint }: Terminal,
   stateDir: string,
   cwd: string,
@@ -106,6 +107,7 @@ function* tell(
   yield ''
   yield* columns([
     ['API', gateway],
+    ['facilitator', facilitator],
     ['chain', rpc],
     ['seller', seller.address],
     ['buyer', buyer.address],

@@ -31,6 +31,8 @@ export interface Settings {
   readonly keystore?: string
   readonly password?: Secret
   readonly passwordFile?: string
+  /** The key that a facilitator sends with. */
+  readonly facilitatorKey?: Secret
   /** Endpoints in the order in which they are tried, by what the operator called the network. */
   readonly rpc: Readonly<Record<string, readonly string[]>>
   readonly budget: Budget
@@ -58,6 +60,7 @@ export function load(
 ): Settings {
   const state = given(env, 'TOLSEY_STATE')
   const privateKey = given(env, 'TOLSEY_PRIVATE_KEY')
+  const facilitatorKey = given(env, 'TOLSEY_FACILITATOR_KEY')
   const keystore = given(env, 'TOLSEY_KEYSTORE')
   const password = given(env, 'TOLSEY_PASSWORD')
   const passwordFile = given(env, 'TOLSEY_PASSWORD_FILE')
@@ -68,6 +71,7 @@ export function load(
     sandboxNamed: state !== undefined,
     home: state === undefined ? homeOf(env, platform) : resolve(directory, state),
     ...(privateKey !== undefined && { privateKey: new Secret(privateKey) }),
+    ...(facilitatorKey !== undefined && { facilitatorKey: new Secret(facilitatorKey) }),
     ...(keystore !== undefined && { keystore: resolve(directory, keystore) }),
     ...(password !== undefined && { password: new Secret(password) }),
     ...(passwordFile !== undefined && { passwordFile: resolve(directory, passwordFile) }),

@@ -8,7 +8,8 @@ import type { Resource } from './resource.ts'
 
 /** Binds terms to a resource and a moment, and tells later whether an offer is ours, for this resource, and in time. */
 export interface Offers {
-  bind<D>(terms: Terms<D>, resource: Resource, expiresAt: number): Offer<D>
+  /** With a `nonce` the offer is one of its kind: whoever names its id is whom it was made for. */
+  bind<D>(terms: Terms<D>, resource: Resource, expiresAt: number, nonce?: string): Offer<D>
   /** Undefined if the offer was made by us for this resource and still stands at `now`. */
   check(offer: Offer, resource: Resource, now: number): Problem | undefined
 }
@@ -16,11 +17,14 @@ export interface Offers {
 /** Makes the binder of offers over a MAC. */
 export function createOffers(mac: Mac): Offers {
   return {
-    bind(terms, resource, expiresAt) {
-      return { ...terms, resource, expiresAt, id: mac.sign(text(terms, resource, expiresAt)) }
+    bind(terms, resource, expiresAt, nonce) {
+      const sign = mac.sign(text(terms, resource, expiresAt, nonce))
+      return { ...terms, resource, expiresAt, id: nonce === undefined ? sign : `${nonce}.${sign}` }
     },
     check(offer, resource, now) {
-      if (!mac.verify(text(offer, resource, offer.expiresAt), offer.id))
+      const nonce = nonceOf(offer)
+      const sign = nonce === undefined ? offer.id : offer.id.slice(nonce.length + 1)
+      if (!mac.verify(text(offer, resource, offer.expiresAt, nonce), sign))
         return problem(
           'offer-foreign',
           'This payment accepts an offer that was not made for this request. Nothing was taken; pay one of the offers given here.',
@@ -35,10 +39,16 @@ export function createOffers(mac: Mac): Offers {
   }
 }
 
+/** What makes the offer one of its kind; undefined where equal requests are made equal offers. */
+export function nonceOf({ id }: Pick<Offer, 'id'>): string | undefined {
+  const dot = id.indexOf('.')
+  return dot < 0 ? undefined : id.slice(0, dot)
+}
+
 /** All that an offer says, as a JSON list: no two different offers give the same text. */
-function text(terms: Terms, r: Resource, expiresAt: number): string {
+function text(terms: Terms, r: Resource, expiresAt: number, nonce?: string): string {
   const { rail, network, intent, amount, payee, timeoutMs, details } = terms
-  return canonical([
+  return JSON.stringify([
     'offer/1',
     r.realm,
     r.method,
@@ -53,7 +63,8 @@ function text(terms: Terms, r: Resource, expiresAt: number): string {
     amount.amount.toString(),
     payee,
     timeoutMs,
-    details as Json,
+    canonical(details as Json),
     expiresAt,
+    nonce ?? null,
   ])
 }

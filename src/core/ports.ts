@@ -245,6 +245,13 @@ export interface Ledger {
   close(): Promise<void>
 }
 
+/** Answers that were paid for, kept for whoever lost one: bounded, and for a time. What it is given is sealed. */
+export interface Vault {
+  /** Keeps it until then. Throws `store-unavailable` when it cannot, for want of room too. */
+  put(key: string, sealed: Uint8Array, untilAt: number): Promise<void>
+  get(key: string): Promise<Uint8Array | undefined>
+}
+
 /** The account prefix of the outside world. */
 export const WORLD = 'world/'
 
@@ -263,6 +270,8 @@ export interface Sale {
   readonly rails?: readonly string[]
   /** How long the work may take. */
   readonly workMs?: number
+  /** Whether the answer is kept for whoever lost it. Offers are then secrets: each is made for one payer. */
+  readonly keep?: boolean
 }
 
 /** A request at the gate. */
@@ -290,18 +299,29 @@ export interface Pass {
   readonly key: string
   /**
    * Ends the work, exactly once. A success is settled and charged; anything else is released. The answer says whether the
-   * response may go out, with which receipt, or what must be said in its place.
+   * response may go out, with which receipt, or what must be said in its place. The whole `answer` may be given where the
+   * sale keeps it.
    */
   finish(
     success: boolean,
+    answer?: Uint8Array,
   ): Promise<{ readonly kind: 'serve'; readonly receipt?: Receipt } | Refusal>
   /** The first byte has left. After that the same proof buys nothing more. */
   delivered(): void
+  /** Nobody was there for the first byte: the same proof may fetch it at once. */
+  lost(): void
+}
+
+/** Paid for before, and kept: the same answer once more. */
+export interface Kept {
+  readonly kind: 'kept'
+  readonly receipt: Receipt
+  readonly answer: Uint8Array
 }
 
 /** Admits paid work, and sees that it is charged once. */
 export interface Gate {
-  admit(ask: Ask): Promise<Pass | Refusal>
+  admit(ask: Ask): Promise<Pass | Kept | Refusal>
   /** The challenge for a request without a payment. Synchronous: this is the hot path of the unpaid. */
   challenge(ask: Ask, why?: Problem): Refusal
   /** What is known of a payment, by the key in its status URL. */

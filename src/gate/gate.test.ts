@@ -1,6 +1,7 @@
 // The gate over a rail whose money is a set of spent keys, and books in memory. Real rails run in test/interop.
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { systemChance } from '../core/chance.ts'
 import type { Event } from '../core/event.ts'
 import { createMac } from '../core/mac.ts'
 import { readPrice } from '../core/money.ts'
@@ -8,12 +9,26 @@ import { isBound } from '../core/credential.ts'
 import type { Credential } from '../core/credential.ts'
 import type { Offer } from '../core/offer.ts'
 import { createOffers } from '../core/offers.ts'
-import type { Ask, Ledger, Log, Pass, Rail, Refusal, Sale, Settlement } from '../core/ports.ts'
+import type {
+  Ask,
+  Kept,
+  Ledger,
+  Log,
+  Pass,
+  Rail,
+  Refusal,
+  Sale,
+  Settlement,
+  Vault,
+} from '../core/ports.ts'
 import { PaymentError, problem } from '../core/problem.ts'
 import type { Resource } from '../core/resource.ts'
+import type { Seal } from '../core/seal.ts'
+import { createSeal } from '../core/seal.ts'
 import { memory } from '../ledger/memory.ts'
 import { OFFER_VALID_MS, SETTLE_MS, WORK_MS, createGate } from './gate.ts'
 
+const SECRET = 'uW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA'
 const START = 1_800_000_000_000
 const coin = { id: 'test:coin', code: 'COIN', scale: 6, currency: 'USD' }
 
@@ -81,14 +96,21 @@ function createRail(now: () => number) {
   return { rail, moved, calls, told }
 }
 
-function world(options: { ledger?: (ledger: Ledger) => Ledger; deferredMax?: number } = {}) {
+function world(
+  options: {
+    ledger?: (ledger: Ledger) => Ledger
+    deferredMax?: number
+    vault?: Vault
+    seal?: Seal
+  } = {},
+) {
   let time = START
   const clock = { now: () => time, sleep: async () => {} }
   const events: Event[] = []
   const books = memory({ clock })
   const ledger = options.ledger?.(books) ?? books
   const { rail, ...rest } = createRail(clock.now)
-  const offers = createOffers(createMac(['uW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA'], 'offers'))
+  const offers = createOffers(createMac([SECRET], 'offers'))
   const make = () =>
     createGate({
       rails: [rail],
@@ -97,6 +119,8 @@ function world(options: { ledger?: (ledger: Ledger) => Ledger; deferredMax?: num
       clock,
       observe: (event) => events.push(event),
       ...(options.deferredMax !== undefined && { deferredMax: options.deferredMax }),
+      ...(options.vault && { vault: options.vault }),
+      ...(options.seal && { seal: options.seal }),
     })
   const gate = make()
   const sale: Sale = {
@@ -144,7 +168,7 @@ function world(options: { ledger?: (ledger: Ledger) => Ledger; deferredMax?: num
   }
 }
 
-function admitted(result: Pass | Refusal): Pass {
+function admitted(result: Pass | Kept | Refusal): Pass {
   assert.ok(
     result.kind === 'pass',
     result.kind === 'refused' ? `${result.problem.code}: ${result.problem.detail}` : '',
@@ -152,7 +176,7 @@ function admitted(result: Pass | Refusal): Pass {
   return result
 }
 
-function code(result: Pass | Refusal | { kind: 'serve' }): string {
+function code(result: Pass | Kept | Refusal | { kind: 'serve' }): string {
   return result.kind === 'refused' ? result.problem.code : result.kind
 }
 
@@ -427,6 +451,86 @@ describe('after a crash', () => {
     assert.equal(code(await pass.finish(true)), 'serve')
     assert.deepEqual([w.calls.settle, await earned(w)], [1, 5n])
   })
+})
+
+describe('an answer that is kept', () => {
+  const keep = { sale: { keep: true } }
+
+  /** A vault in a map, and a seal under the operator's secret. */
+  function shelf(): { vault: Vault; seal: Seal; stored: Map<string, Uint8Array> } {
+    const stored = new Map<string, Uint8Array>()
+    const vault: Vault = {
+      put: async (key, sealed) => void stored.set(key, sealed),
+      get: async (key) => stored.get(key),
+    }
+    return { vault, stored, seal: createSeal([SECRET], 'vault', systemChance) }
+  }
+
+  test('is fetched again with the same proof, and by nobody who was not made the same offer', async () => {
+    const { vault, seal, stored } = shelf()
+    const w = world({ vault, seal })
+    const credential = w.pay('n1', w.ask(undefined, keep))
+    const pass = admitted(await w.gate.admit(w.ask(credential, keep)))
+    assert.equal(code(await pass.finish(true, Buffer.from('weather'))), 'serve')
+    pass.delivered()
+    assert.ok(!Buffer.from(stored.get('n1') ?? []).includes('weather'), 'it lies there sealed')
+    for (const _ of [1, 2]) {
+      const again = await w.gate.admit(w.ask(credential, keep))
+      assert.ok(again.kind === 'kept')
+      assert.equal(Buffer.from(again.answer).toString(), 'weather')
+      assert.equal(again.receipt.reference, 'tx-n1')
+    }
+    const thief = await w.gate.admit(w.ask(w.pay('n1', w.ask(undefined, keep)), keep))
+    assert.equal(code(thief), 'payment-delivered')
+    assert.deepEqual([w.calls.settle, await earned(w)], [1, 5n])
+  })
+
+  test('is there when the process died between the money and the first byte, and after the offer has expired', async () => {
+    const { vault, seal } = shelf()
+    const w = world({ vault, seal })
+    w.told.settle = async (key, log) => {
+      await log.write({ type: 'prepared', data: {} })
+      w.moved.set(key, START)
+      return await new Promise<never>(() => {})
+    }
+    const credential = w.pay('n1', w.ask(undefined, keep))
+    void admitted(await w.gate.admit(w.ask(credential, keep))).finish(true, Buffer.from('weather'))
+    await new Promise(setImmediate)
+    w.pass(OFFER_VALID_MS + 60_000)
+    const next = w.make()
+    await next.recover()
+    const again = await next.admit(w.ask(credential, keep))
+    assert.ok(again.kind === 'kept')
+    assert.equal(Buffer.from(again.answer).toString(), 'weather')
+    assert.equal(await earned(w), 5n)
+  })
+
+  test('that cannot be kept is sold all the same', async () => {
+    const { seal } = shelf()
+    const full = async (): Promise<never> => {
+      throw new PaymentError('store-unavailable', 'full')
+    }
+    const w = world({ seal, vault: { put: full, get: async () => undefined } })
+    const credential = w.pay('n1', w.ask(undefined, keep))
+    const pass = admitted(await w.gate.admit(w.ask(credential, keep)))
+    assert.equal(code(await pass.finish(true, Buffer.from('weather'))), 'serve')
+    pass.delivered()
+    assert.equal(code(await w.gate.admit(w.ask(credential, keep))), 'payment-delivered')
+  })
+})
+
+test('an answer for which nobody was there any more may be fetched at once', async () => {
+  const w = world()
+  const credential = w.pay('n1')
+  const pass = admitted(await w.gate.admit(w.ask(credential)))
+  await pass.finish(true)
+  assert.equal(code(await w.gate.admit(w.ask(credential))), 'payment-in-flight')
+  pass.lost()
+  const again = admitted(await w.gate.admit(w.ask(credential)))
+  assert.equal(code(await again.finish(true)), 'serve')
+  again.delivered()
+  assert.equal(code(await w.gate.admit(w.ask(credential))), 'payment-delivered')
+  assert.deepEqual([w.calls.settle, await earned(w)], [1, 5n])
 })
 
 describe('when the world fails', () => {

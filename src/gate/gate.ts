@@ -1,5 +1,6 @@
 import { assert } from '../core/assert.ts'
 import type { Challenge } from '../core/challenge.ts'
+import { systemChance } from '../core/chance.ts'
 import { systemClock } from '../core/clock.ts'
 import type { Credential, Unbound } from '../core/credential.ts'
 import { isBound } from '../core/credential.ts'
@@ -7,17 +8,21 @@ import type { Observe } from '../core/event.ts'
 import type { JsonObject } from '../core/json.ts'
 import type { Offer } from '../core/offer.ts'
 import type { Offers } from '../core/offers.ts'
+import { nonceOf } from '../core/offers.ts'
 import type {
   Ask,
+  Chance,
   Clock,
   Gate,
   Held,
+  Kept,
   Ledger,
   Log,
   Pass,
   Rail,
   Refusal,
   Settlement,
+  Vault,
   Verdict,
 } from '../core/ports.ts'
 import { WORLD } from '../core/ports.ts'
@@ -25,6 +30,7 @@ import type { Code, Problem } from '../core/problem.ts'
 import { PaymentError, problem, problems } from '../core/problem.ts'
 import type { Receipt } from '../core/receipt.ts'
 import type { Resource } from '../core/resource.ts'
+import type { Seal } from '../core/seal.ts'
 import { isSale, readNote, writeNote } from './note.ts'
 
 /** How long an offer stands: time enough for a person to say yes. */
@@ -41,8 +47,12 @@ export const DELIVER_MS = 30_000
 export const CLOCK_SKEW_MS = 60_000
 /** Most sales that are served before they are settled. Above it, settlement comes first. */
 export const DEFERRED_MAX = 100
+/** How long a paid answer is kept for whoever lost it. */
+export const KEEP_MS = 3_600_000
 /** When to come back for something that is being worked on. */
 export const RETRY_MS = 2_000
+/** Chance in an offer that is a secret. */
+const NONCE_BYTES = 12
 
 /** What a gate is made of. */
 export interface GateParts {
@@ -51,10 +61,15 @@ export interface GateParts {
   readonly offers: Offers
   readonly clock?: Clock
   readonly observe?: Observe
+  /** Keeps answers of sales that ask for it, sealed. Without both, nothing is kept. */
+  readonly vault?: Vault
+  readonly seal?: Seal
+  readonly chance?: Chance
   readonly offerValidMs?: number
   readonly deferredMax?: number
 }
 
+type Entry = Pass | Kept | Refusal
 type Outcome = Awaited<ReturnType<Pass['finish']>>
 
 /** A claim that this gate holds: what is worked on now. */
@@ -91,6 +106,9 @@ export function createGate(parts: GateParts): Gate {
   const working = new Set<string>()
   const deferred = new Set<Promise<unknown>>()
 
+  const chance = parts.chance ?? systemChance
+  const shelf = parts.vault && parts.seal && { vault: parts.vault, seal: parts.seal }
+
   const observe: Observe = (event) => {
     try {
       parts.observe?.(event)
@@ -117,7 +135,12 @@ export function createGate(parts: GateParts): Gate {
     return rails
       .filter((rail) => named?.includes(rail.name) ?? true)
       .flatMap((rail) => rail.quote(price))
-      .map((terms) => offers.bind(terms, ask.resource, end))
+      .map((terms) => offers.bind(terms, ask.resource, end, nonceFor(ask)))
+  }
+
+  /** An answer that is kept may be fetched by whoever names its offer, so that no two payers may have the same. */
+  function nonceFor({ sale }: Ask): string | undefined {
+    return shelf && sale.keep ? Buffer.from(chance(NONCE_BYTES)).toString('base64url') : undefined
   }
 
   function challenge(ask: Ask, why?: Problem): Refusal {
@@ -177,7 +200,7 @@ export function createGate(parts: GateParts): Gate {
     return { kind: 'refused', problem: why }
   }
 
-  async function admit(ask: Ask): Promise<Pass | Refusal> {
+  async function admit(ask: Ask): Promise<Entry> {
     try {
       if (!ask.credential) return challenge(ask)
       if ('code' in ask.credential) return refuse(ask, ask.credential)
@@ -197,10 +220,11 @@ export function createGate(parts: GateParts): Gate {
     })
   }
 
-  async function check(ask: Ask, credential: Credential): Promise<Pass | Refusal> {
+  async function check(ask: Ask, credential: Credential): Promise<Entry> {
     const accepted = accept(ask, credential)
-    if ('code' in accepted) return refuse(ask, accepted)
     const { proof } = credential
+    if ('code' in accepted)
+      return (await paidBefore(ask, credential, accepted)) ?? refuse(ask, accepted)
     if (proof === undefined)
       return refuse(
         ask,
@@ -215,6 +239,8 @@ export function createGate(parts: GateParts): Gate {
       verdict = await rail.verify(offer, proof, payableForMs(ask))
       const { payer = '' } = verdict
       if (verdict.ok) return await claim({ ask, offer, proof, rail, key: verdict.key, payer })
+      if (verdict.problem.code === 'proof-expired')
+        return (await paidBefore(ask, credential, verdict.problem)) ?? refuse(ask, verdict.problem)
       if (verdict.problem.code === 'payment-spent' && verdict.key !== undefined)
         return await spent({ ask, offer, proof, rail, key: verdict.key, payer }, verdict.problem)
     }
@@ -237,6 +263,21 @@ export function createGate(parts: GateParts): Gate {
     return first ? [first, ...others] : unsupported
   }
 
+  /** What comes too late to be paid may have been paid in time: then it is no reason to pay again. */
+  async function paidBefore(
+    ask: Ask,
+    { offer, proof }: Credential,
+    why: Problem,
+  ): Promise<Entry | undefined> {
+    const rail = find(offer)
+    if (!late.includes(why.code) || !rail || !isBound(offer) || proof === undefined)
+      return undefined
+    const { key, payer } = rail.identify(offer, proof)
+    const held = await ledger.find(key)
+    if (!held || held.state === 'voided' || offerId(held) !== offer.id) return undefined
+    return await again({ ask, offer, proof, rail, key, payer }, held)
+  }
+
   function payableForMs({ sale }: Ask): number {
     return sale.settle === 'before-response' ? (sale.workMs ?? WORK_MS) : 0
   }
@@ -255,10 +296,7 @@ export function createGate(parts: GateParts): Gate {
   }
 
   /** The claim: one step, by the key of the spend itself. */
-  async function claim(
-    work: Work,
-    found?: Settlement & { state: 'settled' },
-  ): Promise<Pass | Refusal> {
+  async function claim(work: Work, found?: Settlement & { state: 'settled' }): Promise<Entry> {
     const { ask, offer, key, payer, rail } = work
     if (working.has(key)) return inFlight(work)
     working.add(key)
@@ -303,7 +341,7 @@ export function createGate(parts: GateParts): Gate {
   }
 
   /** The chain says spent. Either by us, or somebody else submitted it first, which counts as paid. */
-  async function spent(work: Work, why: Problem): Promise<Pass | Refusal> {
+  async function spent(work: Work, why: Problem): Promise<Entry> {
     const held = await ledger.find(work.key)
     if (held && held.state !== 'voided') return await again(work, held)
     const found = await work.rail.find(work.offer, work.key, noLog)
@@ -313,7 +351,7 @@ export function createGate(parts: GateParts): Gate {
   }
 
   /** The same spend once more. */
-  async function again(work: Work, held: Held): Promise<Pass | Refusal> {
+  async function again(work: Work, held: Held): Promise<Entry> {
     const { ask, key } = work
     if (held.purpose !== purposeOf(ask.resource))
       return refuse(
@@ -323,14 +361,14 @@ export function createGate(parts: GateParts): Gate {
           'This payment was used for another request. It pays nothing here; pay one of the offers given.',
         ),
       )
-    if (held.state === 'posted') return await redeliver(work, held)
+    if (held.state === 'posted') return (await kept(work, held)) ?? (await redeliver(work, held))
     const last = held.steps.at(-1)
     if (last === undefined || (last.type !== 'unknown' && held.leaseUntilAt > clock.now()))
       return inFlight(work)
     if (!(await closed(held))) return unknown(work)
     const now = await ledger.find(key)
     return now?.state === 'posted'
-      ? await redeliver(work, now)
+      ? ((await kept(work, now)) ?? (await redeliver(work, now)))
       : refuse(
           ask,
           problem(
@@ -340,13 +378,13 @@ export function createGate(parts: GateParts): Gate {
         )
   }
 
-  function inFlight({ ask }: Work): Refusal {
+  function inFlight({ ask }: Work, retryAfterMs: number = RETRY_MS): Refusal {
     return refused(
       ask,
       problem(
         'payment-in-flight',
         'The same payment is being worked on. Send it again in a moment; do not make a new one.',
-        { retryAfterMs: RETRY_MS },
+        { retryAfterMs },
       ),
     )
   }
@@ -364,8 +402,25 @@ export function createGate(parts: GateParts): Gate {
     )
   }
 
+  /** The answer itself, for whoever names the very offer that was paid. */
+  async function kept({ key, offer }: Work, held: Held): Promise<Kept | undefined> {
+    if (!shelf || nonceOf(offer) === undefined || offerId(held) !== offer.id) return undefined
+    const sealed = await shelf.vault.get(key)
+    const answer = sealed && shelf.seal.open(key, sealed)
+    return answer && { kind: 'kept', receipt: receiptOf(held), answer }
+  }
+
+  /** Keeps the answer before the money moves: whatever happens then, it is there. Want of room is told, and no more. */
+  async function keep({ key, ask, offer }: Work, answer: Uint8Array | undefined): Promise<void> {
+    if (!shelf || !answer || !ask.sale.keep || nonceOf(offer) === undefined) return
+    const sealed = shelf.seal.seal(key, answer)
+    await shelf.vault
+      .put(key, sealed, clock.now() + KEEP_MS)
+      .catch((error: unknown) => fault('keep', error))
+  }
+
   /** Paid, and perhaps never received: the same proof may fetch it again, one at a time, until a first byte has left. */
-  async function redeliver(work: Work, held: Held): Promise<Pass | Refusal> {
+  async function redeliver(work: Work, held: Held): Promise<Entry> {
     const receipt = receiptOf(held)
     const { ask, key } = work
     if (held.steps.some((step) => step.type === 'delivered'))
@@ -379,7 +434,7 @@ export function createGate(parts: GateParts): Gate {
       )
     const until = held.steps.findLast((step) => step.type === 'settled' || step.type === 'released')
       ?.data['deliverBy']
-    if (typeof until === 'number' && until > clock.now()) return inFlight(work)
+    if (typeof until === 'number' && until > clock.now()) return inFlight(work, until - clock.now())
     const turn = await ledger.transfer({
       key: `${key}/delivery`,
       purpose: held.purpose,
@@ -393,15 +448,20 @@ export function createGate(parts: GateParts): Gate {
     return {
       kind: 'pass',
       key,
-      finish: async (success) => {
-        if (!success) await ledger.void(`${key}/delivery`, 'work-failed')
+      finish: async (success, answer) => {
+        if (success) await keep(work, answer)
+        else await ledger.void(`${key}/delivery`, 'work-failed')
         return { kind: 'serve', receipt }
       },
       delivered: () => delivered(key),
+      lost: () =>
+        void ledger
+          .void(`${key}/delivery`, 'work-failed')
+          .catch((error: unknown) => fault('lost', error)),
     }
   }
 
-  async function settleFirst(work: Claimed): Promise<Pass | Refusal> {
+  async function settleFirst(work: Claimed): Promise<Entry> {
     const outcome = await settle(work)
     if (outcome.kind === 'refused') {
       working.delete(work.key)
@@ -410,10 +470,7 @@ export function createGate(parts: GateParts): Gate {
     return settledPass(work, outcome.receipt)
   }
 
-  async function paid(
-    work: Claimed,
-    found: Settlement & { state: 'settled' },
-  ): Promise<Pass | Refusal> {
+  async function paid(work: Claimed, found: Settlement & { state: 'settled' }): Promise<Entry> {
     if (!(await post(work, work.offer, found, clock.now() + DELIVER_MS))) return inFlight(work)
     return settledPass(work, toReceipt(work.offer, found))
   }
@@ -421,16 +478,18 @@ export function createGate(parts: GateParts): Gate {
   /** The money has moved already: work that fails leaves the payment good for another try. */
   function settledPass(work: Claimed, receipt: Receipt | undefined): Pass {
     const { key, claim: mine } = work
-    return passOf(work, async (success) => {
-      if (!success) await ledger.step(key, { type: 'released', data: { deliverBy: 0 } }, mine)
+    return passOf(work, async (success, answer) => {
+      if (success) await keep(work, answer)
+      else await ledger.step(key, { type: 'released', data: { deliverBy: 0 } }, mine)
       return { kind: 'serve', ...(receipt && { receipt }) }
     })
   }
 
   function pass(work: Claimed): Pass {
     const { ask } = work
-    return passOf(work, async (success) => {
+    return passOf(work, async (success, answer) => {
       if (!success) return await release(work)
+      await keep(work, answer)
       if (ask.sale.settle !== 'deferred' || deferred.size >= (parts.deferredMax ?? DEFERRED_MAX))
         return await settle(work)
       return await settleLater(work)
@@ -455,16 +514,16 @@ export function createGate(parts: GateParts): Gate {
     return await Promise.race([written.promise, later])
   }
 
-  function passOf(work: Claimed, end: (success: boolean) => Promise<Outcome>): Pass {
+  function passOf(work: Claimed, end: Pass['finish']): Pass {
     let finished = false
     return {
       kind: 'pass',
       key: work.key,
-      async finish(success) {
+      async finish(success, answer) {
         assert(!finished, 'work ends once')
         finished = true
         try {
-          return await end(success)
+          return await end(success, answer)
         } catch (error) {
           return refuse(work.ask, trouble('finish', error))
         } finally {
@@ -472,6 +531,7 @@ export function createGate(parts: GateParts): Gate {
         }
       },
       delivered: () => delivered(work.key),
+      lost: () => undelivered(work),
     }
   }
 
@@ -480,6 +540,13 @@ export function createGate(parts: GateParts): Gate {
     ledger
       .step(key, { type: 'delivered', data: {} })
       .catch((error: unknown) => fault('delivered', error))
+  }
+
+  /** Nobody was there any more: whoever brings the proof may have it at once. */
+  function undelivered({ key, claim: mine }: Claimed): void {
+    ledger
+      .step(key, { type: 'released', data: { deliverBy: 0 } }, mine)
+      .catch((error: unknown) => fault('lost', error))
   }
 
   async function release({ key, claim }: Claimed): Promise<Outcome> {
@@ -562,6 +629,13 @@ export function createGate(parts: GateParts): Gate {
       await Promise.all(deferred)
     },
   }
+}
+
+/** Refusals of a payment that may have been a good one. */
+const late: readonly Code[] = ['offer-expired', 'proof-expired']
+
+function offerId(held: Held): string {
+  return isSale(held) ? readNote(held.note).offer.id : ''
 }
 
 function same(one: Rail, other: Rail): boolean {

@@ -27,8 +27,8 @@ export function memory({ clock = systemClock }: { readonly clock?: Clock } = {})
   const books = new Map<string, Held>()
   let closed = false
 
-  const write = (key: string, type: string, data: JsonObject): void => {
-    const row = { sequence: rows.length + 1, at: clock.now(), key, type, data }
+  const write = (key: string, type: string, data: JsonObject, at = clock.now()): void => {
+    const row = { sequence: rows.length + 1, at, key, type, data }
     const before = rows.at(-1)?.hash ?? GENESIS
     const hash = createHash('sha256').update(before).update(canonical(row)).digest('hex')
     rows.push({ ...row, hash })
@@ -55,7 +55,7 @@ export function memory({ clock = systemClock }: { readonly clock?: Clock } = {})
     // Out and in again: the order of the map is the order of making.
     books.delete(given.key)
     books.set(given.key, made)
-    write(given.key, 'made', toData(given))
+    write(given.key, 'made', toData(given), now)
     return { outcome: 'made', claim }
   }
   /** Runs a verb on an open ledger, and gives away nothing that the caller could change. */

@@ -284,6 +284,8 @@ export function createPurchases(parts: Parts): Purchases {
     const { key } = held
     const state = await stateOf(held)
     if (state === 'open') return
+    // Paid, and what was bought may still be fetched: by the next call of the same request, which must find it open.
+    if (state === 'paid' && isFree(held)) return
     if (state !== 'dead') {
       await ledger.post(key, undefined, { type: state, data: {} })
       return

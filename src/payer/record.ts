@@ -1,8 +1,7 @@
 import { assert } from '../core/assert.ts'
 import type { Json, JsonObject } from '../core/json.ts'
-import { isObject } from '../core/json.ts'
-import type { Asset } from '../core/money.ts'
 import type { Offer } from '../core/offer.ts'
+import { readOffer, writeOffer } from '../core/offer.ts'
 import type { Held, Step } from '../core/ports.ts'
 import type { Owner } from './owner.ts'
 
@@ -25,13 +24,7 @@ export interface Standing {
 
 /** The step that holds a signed payment. */
 export function writeSigned({ protocol, offer, proof, expiresAt }: Signed): Step {
-  const { asset, amount } = offer.amount
-  const plain = { ...offer, amount: { asset, amount: amount.toString() } }
-  // Details and echo are JSON by their contract; this drops members that are undefined.
-  const data = JSON.parse(
-    JSON.stringify({ protocol, offer: plain, proof, expiresAt }),
-  ) as JsonObject
-  return { type: 'signed', data }
+  return { type: 'signed', data: { protocol, offer: writeOffer(offer), proof, expiresAt } }
 }
 
 /** Reads the steps of a purchase, which this engine wrote. */
@@ -49,11 +42,7 @@ export function readStanding(held: Held): Standing {
 }
 
 function readSigned({ protocol, offer, proof, expiresAt }: JsonObject): Signed {
-  assert(isObject(offer) && isObject(offer['amount']), 'a signed step holds its offer')
   assert(typeof protocol === 'string' && proof !== undefined, 'a signed step holds its proof')
   assert(typeof expiresAt === 'number', 'a signed step holds its end')
-  const { asset, amount } = offer['amount']
-  assert(typeof amount === 'string', 'an amount is written as text')
-  const money = { asset: asset as unknown as Asset, amount: BigInt(amount) }
-  return { protocol, offer: { ...(offer as unknown as Offer), amount: money }, proof, expiresAt }
+  return { protocol, offer: readOffer(offer), proof, expiresAt }
 }

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import { link, readFile, rm, writeFile } from 'node:fs/promises'
 import { systemChance } from '../core/chance.ts'
 import { isObject, readJson } from '../core/json.ts'
@@ -63,6 +64,14 @@ function make(chance: Chance): Keys {
     settler: key(),
     buyers: Array.from({ length: BUYERS }, key),
   }
+}
+
+/** The key that the sandbox's facilitator sends with: made of the secret, so that older files have it too. */
+export function facilitatorKey({ secret }: Keys): string {
+  // As in `make`: the top bit cleared.
+  const bytes = hash('sha256', `facilitator/${secret}`, 'buffer')
+  bytes[0] = (bytes[0] ?? 0) & 0x7f
+  return `0x${bytes.toString('hex')}`
 }
 
 function unreadable(file: string): PaymentError {

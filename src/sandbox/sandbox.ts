@@ -4,7 +4,10 @@ import type { RequestListener, Server } from 'node:http'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { everybody } from '../adapters/facilitator.ts'
 import { toll } from '../adapters/node.ts'
+import { startFacilitator } from '../config/facilitator.ts'
+import type { RunningFacilitator } from '../config/facilitator.ts'
 import { systemClock } from '../core/clock.ts'
 import type { Observe } from '../core/event.ts'
 import type { Clock, Ledger } from '../core/ports.ts'
@@ -23,7 +26,7 @@ import { cutting } from './cut.ts'
 import type { Switches } from './faults.ts'
 import { createSwitches } from './faults.ts'
 import type { Keys } from './keys.ts'
-import { keepKeys } from './keys.ts'
+import { facilitatorKey, keepKeys } from './keys.ts'
 import { lock } from './lock.ts'
 import type { Front } from './page.ts'
 import { answerFront } from './page.ts'
@@ -41,6 +44,7 @@ const GAS_WEI = 10n ** 19n
 const DRAIN_MS = 500
 
 const BOOKS = 'books.sqlite'
+const FACILITATOR_BOOKS = 'facilitator.sqlite'
 
 /** What a sandbox is started with. */
 export interface SandboxOptions {
@@ -57,6 +61,8 @@ export interface SandboxOptions {
 /** What is there to try. */
 export interface Description {
   readonly gateway: string
+  /** An x402 facilitator on the same chain, open to everybody on this machine. */
+  readonly facilitator: string
   readonly rpc: string
   readonly buyer: { readonly privateKey: string; readonly address: string }
   readonly seller: { readonly address: string }
@@ -143,7 +149,8 @@ async function build(options: SandboxOptions, ends: End[]): Promise<Sandbox> {
   ends.push(() => ledger.close())
   const seller = await open(options, keys, proxy, ledger, gateway)
   ends.push(() => seller.close())
-  const description = describe(gateway, proxy, keys)
+  const facilitator = await facilitate(options, keys, chain, proxy, ends)
+  const description = describe(gateway, facilitator.url, proxy, keys)
   const front: Front = { ...description, usdc: chain.usdc, faults: gateway + FAULTS_PATH, samples }
   const api = createApi(clock)
   const admin = createAdmin(faults, chain)
@@ -217,15 +224,25 @@ async function fund(chain: Chain, { settler, seller, buyers }: Keys): Promise<vo
 
 /** Books of a chain that is gone would only contradict the new one. */
 async function setBooksAside({ stateDir, notice }: SandboxOptions): Promise<void> {
-  const books = join(stateDir, BOOKS)
+  const moved = [
+    await moveAside(join(stateDir, BOOKS)),
+    await moveAside(join(stateDir, FACILITATOR_BOOKS)),
+  ]
+  const [first] = moved.filter((file) => file !== undefined)
+  if (first === undefined) return
+  notice?.(`The books of the chain before lie in ${first} now. New ones have begun.`)
+}
+
+/** Where the books are now; undefined if there were none. */
+async function moveAside(books: string): Promise<string | undefined> {
   const there = await access(books).then(
     () => true,
     () => false,
   )
-  if (!there) return
+  if (!there) return undefined
   for (const suffix of ['', '-wal', '-shm'])
     await rename(books + suffix, `${books}.old${suffix}`).catch(() => undefined)
-  notice?.(`The books of the chain before lie in ${books}.old now. New ones have begun.`)
+  return `${books}.old`
 }
 
 /** The seller, made of the same parts as any other. */
@@ -257,10 +274,37 @@ async function open(
   })
 }
 
-function describe(gateway: string, { rpc }: Proxy, keys: Keys): Description {
+/** A facilitator beside the seller, with a key and books of its own. */
+async function facilitate(
+  { stateDir, clock = systemClock }: SandboxOptions,
+  keys: Keys,
+  chain: Chain,
+  { faulty }: Proxy,
+  ends: End[],
+): Promise<RunningFacilitator> {
+  const signer = facilitatorKey(keys)
+  // A chain that was kept by an older version has none for it yet.
+  await chain.fundEther(identity(signer).address, GAS_WEI)
+  const ledger = await sqlite({ file: join(stateDir, FACILITATOR_BOOKS), clock })
+  ends.push(() => ledger.close())
+  const running = await startFacilitator({
+    chains: [{ network: 'base-sepolia', rpc: faulty, signer }],
+    ledger,
+    callers: everybody(),
+    host: '127.0.0.1',
+    port: 0,
+    drainMs: DRAIN_MS,
+    clock,
+  })
+  ends.push(() => running.stop())
+  return running
+}
+
+function describe(gateway: string, facilitator: string, { rpc }: Proxy, keys: Keys): Description {
   const [buyer = ''] = keys.buyers
   return {
     gateway,
+    facilitator,
     rpc,
     buyer: identity(buyer),
     seller: { address: identity(keys.seller).address },

@@ -38,7 +38,9 @@ export interface Shop {
     readonly clock: Clock
     readonly observe: Observe
   }
-  readonly routes: Readonly<Record<string, string>>
+  readonly routes: Readonly<
+    Record<string, string | { readonly price: string; readonly keep: true }>
+  >
   readonly work: {
     readonly node: (request: IncomingMessage, response: ServerResponse) => Promise<void>
     readonly fetch: (request: Request) => Promise<Response>
@@ -79,6 +81,32 @@ export function adapterSuite(name: string, stage: Stage): void {
       const again = await ask('/ok', { headers })
       assert.equal(again.status, 410)
       assert.ok(again.headers['fake-receipt'])
+      assert.deepEqual([world.runs, world.charges], [1, 1])
+    })
+
+    void test('a kept answer is fetched again with the same proof, byte for byte', async (t) => {
+      const { ask, pay, world } = await open(t, stage)
+      const headers = await pay('/kept')
+      const first = await ask('/kept', { headers })
+      const again = await ask('/kept', { headers })
+      assert.deepEqual([first.status, again.status], [200, 200])
+      assert.equal(first.body, 'run 1')
+      assert.equal(again.body, first.body)
+      for (const name of ['fake-receipt', 'cache-control', 'x-of-the-work', 'content-type'])
+        assert.equal(again.headers[name], first.headers[name], name)
+      assert.ok(first.headers['fake-receipt'])
+      assert.deepEqual([world.runs, world.charges], [1, 1])
+      const other = await ask('/kept', { headers: await pay('/kept') })
+      assert.deepEqual([other.status, other.body], [200, 'run 2'])
+    })
+
+    void test('an answer too large to be kept arrives whole, once', async (t) => {
+      const { ask, pay, world } = await open(t, stage)
+      const headers = await pay('/kept-big')
+      const first = await ask('/kept-big', { headers })
+      assert.equal(first.status, 200)
+      assert.equal(first.body.length, LARGE_BYTES)
+      assert.equal((await ask('/kept-big', { headers })).status, 410)
       assert.deepEqual([world.runs, world.charges], [1, 1])
     })
 
@@ -353,6 +381,7 @@ export function adapterSuite(name: string, stage: Stage): void {
 }
 
 /** How much `/big` sends. */
+const LARGE_BYTES = 32 * 65_536
 const BIG_BYTES = 67_108_864
 
 const aliases: readonly string[] = [
@@ -409,6 +438,8 @@ interface Said {
 
 const routes = {
   '* /ok': '0.01 USD',
+  '* /kept': { price: '0.01 USD', keep: true as const },
+  '* /kept-big': { price: '0.01 USD', keep: true as const },
   '* /echo': '0.01 USD',
   'GET /throw': '0.01 USD',
   'GET /broken': '0.01 USD',
@@ -611,6 +642,9 @@ function workOf(world: World): Shop['work'] {
     if (path === '/free') return void response.end('for nothing')
     if (status !== undefined) return void response.writeHead(status, { ...mine, ...more }).end(text)
     for (const [name, value] of Object.entries(mine)) response.setHeader(name, value)
+    if (path === '/kept') return void response.end(`run ${world.runs}`)
+    if (path === '/kept-big')
+      return void (await pipeline(Readable.from(large()), response).catch(() => undefined))
     if (path === '/echo') return void request.pipe(response)
     if (path === '/slow') return void world.go.promise.then(() => response.end('slow'))
     if (path === '/stream') {
@@ -625,12 +659,21 @@ function workOf(world: World): Shop['work'] {
     for (; world.made < BIG_BYTES; world.made += block.length) yield block
   }
 
+  function* large(): Generator<Buffer> {
+    for (let made = 0; made < LARGE_BYTES; made += block.length) yield block
+  }
+
   async function fetch(request: Request): Promise<Response> {
     const path = begin(request.url)
     const [status, text, more] = plain[path] ?? []
     if (path === '/throw') throw new Error('thrown by the work')
     if (path === '/free') return new Response('for nothing')
     if (status !== undefined) return new Response(text, { status, headers: { ...mine, ...more } })
+    if (path === '/kept') return new Response(`run ${world.runs}`, { headers: mine })
+    if (path === '/kept-big') {
+      const body = Readable.toWeb(Readable.from(large()))
+      return new Response(body as unknown as ReadableStream, { headers: mine })
+    }
     if (path === '/echo') return new Response(request.body, { headers: mine })
     if (path === '/slow') return await world.go.promise.then(() => new Response('slow'))
     const encode = new TextEncoder()

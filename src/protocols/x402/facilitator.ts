@@ -1,43 +1,51 @@
 import { systemClock } from '../../core/clock.ts'
 import { assert } from '../../core/assert.ts'
-import { isObject, readJson } from '../../core/json.ts'
-import type { Json, JsonObject } from '../../core/json.ts'
+import { isObject } from '../../core/json.ts'
+import type { JsonObject } from '../../core/json.ts'
 import { readPrice } from '../../core/money.ts'
 import type { Price } from '../../core/money.ts'
 import type { Offer } from '../../core/offer.ts'
 import type { Clock, Log, Method, Rail, Settlement, Step, Verdict } from '../../core/ports.ts'
 import { PaymentError, problem, problems } from '../../core/problem.ts'
 import type { Code, Problem } from '../../core/problem.ts'
+import { createPlace, inOrder, isTurnedAway, sentence, Unsent } from './facilitator-place.ts'
+import type { FacilitatorAddress, Operation, Place } from './facilitator-place.ts'
 import { formOf, requirementsOf } from './part.ts'
 import { codeOf } from './reasons.ts'
 import { read, SettleResponse, SupportedResponse, VerifyResponse } from './wire.ts'
 import type { FacilitatorRequest, Words } from './wire.ts'
 
-/** Most bytes of an answer that are read. */
-export const ANSWER_BYTES_MAX = 262_144
-
-/** How long an answer may take, in all, if nothing else is said: as long as upstream waits. */
-const ANSWER_TIMEOUT_MS = 90_000
+export { ANSWER_BYTES_MAX } from './facilitator-place.ts'
+export type { FacilitatorAddress } from './facilitator-place.ts'
 
 /** How long after a proof's end a chain may still show a transfer that was made in time. */
 export const DEAD_MARGIN_MS = 600_000
 
-/** What a facilitator is asked. */
-type Operation = 'verify' | 'settle' | 'supported'
+/** Looks at the chain for a transaction that should be there, and how often. */
+const LOOK_MS = 500
+const LOOK_TRIES = 20
 
-/** Where the facilitator is, and how far it is believed. */
-export interface FacilitatedOptions<D, P> {
-  /** Address under which `/verify`, `/settle` and `/supported` lie. */
-  readonly url: string
-  /** Header fields of each call, for instance an API key. */
-  readonly headers?: (
-    operation: Operation,
-  ) => Readonly<Record<string, string>> | Promise<Readonly<Record<string, string>>>
-  readonly timeoutMs?: number
+/**
+ * How far a facilitator's word that it has settled is believed: as it is; once an own look at the chain shows the payment; or
+ * once that is so many blocks deep, its own counted.
+ */
+export type Trust = 'word' | 'receipt' | { readonly confirmations: number }
+
+/** Where the facilitators are, and how far they are believed. */
+export interface FacilitatedOptions<D, P> extends Omit<FacilitatorAddress, 'url'> {
+  /**
+   * The facilitator's address, or several in the order of preference. Fields, time-out and `repeatable` beside it are for
+   * those that are given as text; an address with fields of its own says for itself.
+   */
+  readonly url: string | readonly (string | FacilitatorAddress)[]
   readonly fetch?: typeof globalThis.fetch
   readonly clock?: Clock
-  /** A price that the rail can quote, with which the start asks what the facilitator must support. */
+  /** A price that the rail can quote, with which the start asks what a facilitator must support. */
   readonly sample?: Price
+  /** `word` if absent. The others need `find`, and confirmations need `depth`. */
+  readonly trust?: Trust
+  /** How many blocks deep a transaction is, its own counted; 0 while it is in none. */
+  readonly depth?: (reference: string) => Promise<number>
   /**
    * An own look at the chain, for instance a rail's own `find`. It is handed an empty log, for nothing of its own was
    * written ahead. Without it an outcome that the facilitator did not tell stays unknown until a person closes it.
@@ -48,22 +56,29 @@ export interface FacilitatedOptions<D, P> {
    * with `find` beside it a payment that never came can be called dead.
    */
   readonly expiresAt?: (proof: P) => number
-  /** Set if the facilitator answers a repeated `/settle` from its record. By default nothing is sent twice. */
-  readonly repeatable?: boolean
 }
 
 /**
  * A rail with a wire in the middle: what the method says and identifies here, an x402 facilitator verifies and settles
  * (version 2, whatever version the payer speaks). Its word is believed no further than it is whole and fits the offer.
+ *
+ * Of several, the next is asked to verify whenever one cannot, but to settle only when it is certain that the one before has
+ * not taken the payment: it was never reached, or turned the request away at the door.
+ * @throws {RangeError} with what to do, when the settings cannot be.
  */
 export function facilitated<D, P>(
   method: Method<D, P>,
   options: FacilitatedOptions<D, P>,
 ): Rail<D, P> {
-  const { clock = systemClock, find: look, expiresAt, repeatable = false } = options
-  const ask = createAsk(options, clock)
+  const { clock = systemClock, find: look, expiresAt, trust = 'word', depth } = options
+  if (trust !== 'word' && !look)
+    throw new RangeError('To trust more than its word, give `find`: an own look at the chain.')
+  if (typeof trust === 'object' && !depth)
+    throw new RangeError('To count confirmations, give `depth`.')
+  const places = placesOf(options, clock)
   const form = formOf<D, P>(method)
   assert(form, 'a facilitated method can be said in x402')
+  let able = places
 
   return {
     name: method.name,
@@ -73,28 +88,18 @@ export function facilitated<D, P>(
     identify: (offer, proof) => method.identify(offer, proof),
 
     async open() {
-      const supported = read(SupportedResponse, (await ask('supported')).json)
-      if (!supported.ok) throw unavailable('supported', supported.why)
-      const wanted = method.quote(options.sample ?? readPrice('1 USD'))
-      if (wanted.length === 0)
-        throw misconfigured('Give `sample`, a price that the rail can quote.')
-      for (const { scheme, network } of wanted.map((terms) => form.writeDetails(terms)))
-        if (!supported.value.kinds.some((k) => isKind(k, scheme, network)))
-          throw misconfigured(`The facilitator does not support "${scheme}" on ${network}.`)
+      const faults = await Promise.all(places.map(unable))
+      able = places.filter((_, i) => !isUnfit(faults[i]))
+      const [first] = faults
+      if (faults.every((fault) => fault !== undefined)) throw first
     },
 
     async verify(offer, proof, payableForMs = 0) {
       const { key, payer } = method.identify(offer, proof)
       if (expiresAt && expiresAt(proof) < clock.now() + payableForMs)
         return { ok: false, problem: problem('proof-expired', tooShort), key, payer }
-      const answer = await ask('verify', request(offer, form.writeProof(proof)))
-      const verified = read(VerifyResponse, answer.json)
-      if (!verified.ok || !fits(answer.status, verified.value.isValid))
-        throw unavailable('verify', `It said ${answer.status}.`)
-      if (verified.value.isValid) return { ok: true, key, payer }
-      const why = refusal(verified.value.invalidReason, 'proof-invalid')
-      if (why.code === 'rail-unavailable' || why.code === 'payment-unknown')
-        throw unavailable('verify', 'It could not look.')
+      const why = await judged(request(offer, form.writeProof(proof)))
+      if (!why) return { ok: true, key, payer }
       return (await spentOnUs(offer, key, why)) ?? { ok: false, problem: why, key, payer }
     },
 
@@ -105,11 +110,14 @@ export function facilitated<D, P>(
       const payload = form.writeProof(proof)
       const { payer } = method.identify(offer, proof)
       const end = expiresAt && { expiresAt: expiresAt(proof) }
-      await log.write({
-        type: 'prepared',
-        data: { via: via(options.url), payer, payload, ...end },
-      })
-      return send(offer, payload, payer, key, log, true)
+      for (const place of inOrder(able, clock.now())) {
+        await log.write({ type: 'prepared', data: { via: place.via, payer, payload, ...end } })
+        const said = await send(place, offer, payload, payer, key, log, true)
+        if (said !== 'not-taken') return said
+        // Without this line a crash would leave a doubt about it, and the next must not be sent what is in doubt.
+        await log.write({ type: 'turned-away', data: { via: place.via } })
+      }
+      return { state: 'failed', problem: problem('rail-unavailable', nobody) }
     },
 
     find,
@@ -132,47 +140,127 @@ export function facilitated<D, P>(
     }
   }
 
+  /** Why the facilitator cannot be used; undefined if it can. */
+  async function unable(place: Place): Promise<PaymentError | undefined> {
+    try {
+      const supported = read(SupportedResponse, (await place.ask('supported')).json)
+      if (!supported.ok) return unavailable('supported', supported.why)
+      const wanted = method.quote(options.sample ?? readPrice('1 USD'))
+      if (wanted.length === 0)
+        return misconfigured('Give `sample`, a price that the rail can quote.')
+      assert(form, 'a facilitated method can be said in x402')
+      for (const { scheme, network } of wanted.map((terms) => form.writeDetails(terms)))
+        if (!supported.value.kinds.some((k) => isKind(k, scheme, network)))
+          return misconfigured(`The facilitator does not support "${scheme}" on ${network}.`)
+      return undefined
+    } catch (error) {
+      place.rest()
+      assert(error instanceof PaymentError, 'a place fails with a payment error')
+      return error
+    }
+  }
+
+  /** Asks until one can tell: a problem, or undefined for a yes. */
+  async function judged(body: FacilitatorRequest): Promise<Problem | undefined> {
+    let fault: unknown
+    let unsupported: Problem | undefined
+    for (const place of inOrder(able, clock.now()))
+      try {
+        const why = await judgedBy(place, body)
+        if (why?.code !== 'credential-unsupported') return why
+        unsupported ??= why
+      } catch (error) {
+        place.rest()
+        fault ??= error
+      }
+    if (unsupported) return unsupported
+    throw fault
+  }
+
+  /** Verifies with one. @throws {PaymentError} when it cannot tell. */
+  async function judgedBy(place: Place, body: FacilitatorRequest): Promise<Problem | undefined> {
+    const answer = await place.ask('verify', body)
+    const verified = read(VerifyResponse, answer.json)
+    if (!verified.ok || !fits(answer.status, verified.value.isValid))
+      throw unavailable('verify', `It said ${answer.status}.`)
+    if (verified.value.isValid) return undefined
+    const why = refusal(verified.value.invalidReason, 'proof-invalid')
+    if (why.code === 'rail-unavailable' || why.code === 'payment-unknown')
+      throw unavailable('verify', 'It could not look.')
+    return why
+  }
+
   /** A nonce that is used may have been used to pay us, by an observer who was faster: an own look can tell. */
   async function spentOnUs(
     offer: Offer<D>,
     key: string,
     why: Problem,
   ): Promise<Verdict | undefined> {
-    if (why.code !== 'payment-spent' || !look) return undefined
-    const found = await look(offer, key, emptyLog)
+    if (why.code !== 'payment-spent') return undefined
+    const found = await evidence(offer, key)
     return found?.state === 'settled' ? { ok: true, key, payer: found.payer } : undefined
+  }
+
+  /** What an own look shows, as deep as is asked for. */
+  async function evidence(offer: Offer<D>, key: string): Promise<Settlement | undefined> {
+    const found = await look?.(offer, key, emptyLog)
+    if (found?.state !== 'settled' || typeof trust !== 'object' || !depth) return found
+    if ((await depth(found.reference)) >= trust.confirmations) return found
+    return unknown('It is in a block that is not deep enough yet.')
   }
 
   /** Sends the payment. Only the answer to the first sending can say that nothing moved. */
   async function send(
+    place: Place,
     offer: Offer<D>,
     payload: JsonObject,
     payer: string,
     key: string,
     log: Log,
     first: boolean,
-  ): Promise<Settlement> {
-    const said = await settleOnce(offer, payload, payer)
-    const told = said.state === 'settled' || (said.state === 'failed' && first && !isSpent(said))
-    if (told) {
+  ): Promise<Settlement | 'not-taken'> {
+    const said = await settleOnce(place, offer, payload, payer)
+    if (said === 'not-taken') return said
+    const failed = said.state === 'failed' && first && !isSpent(said)
+    if (failed || (said.state === 'settled' && trust === 'word')) {
       // An outcome in hand is worth more than its record: books that cannot be written now will tell at the posting.
       await log.write({ type: 'answered', data: toData(said) }).catch(() => undefined)
       return said
     }
-    const found = await look?.(offer, key, emptyLog).catch(() => undefined)
+    if (said.state === 'settled') return await seen(offer, key)
+    const found = await evidence(offer, key).catch(() => undefined)
     if (found) return found
     return said.state === 'unknown'
       ? said
       : unknown('The facilitator says that the payment was used before.')
   }
 
+  /** Waits until an own look shows what the facilitator says. */
+  async function seen(offer: Offer<D>, key: string): Promise<Settlement> {
+    for (let tries = 0; tries < LOOK_TRIES; tries++) {
+      if (tries > 0) await clock.sleep(LOOK_MS)
+      const found = await evidence(offer, key).catch(() => undefined)
+      if (found && found.state !== 'unknown') return found
+    }
+    return unknown('The facilitator says that it is settled, and the chain does not show it yet.')
+  }
+
   async function settleOnce(
+    place: Place,
     offer: Offer<D>,
     payload: JsonObject,
     payer: string,
-  ): Promise<Settlement> {
-    const answer = await ask('settle', request(offer, payload)).catch(() => undefined)
+  ): Promise<Settlement | 'not-taken'> {
+    const answer = await place.ask('settle', request(offer, payload)).catch((error: unknown) => {
+      place.rest()
+      return error instanceof Unsent ? 'not-taken' : undefined
+    })
+    if (answer === 'not-taken') return answer
     if (!answer) return unknown('The facilitator did not answer.')
+    if (isTurnedAway(answer)) {
+      place.rest()
+      return 'not-taken'
+    }
     const settled = read(SettleResponse, answer.json)
     if (!settled.ok || !fits(answer.status, settled.value.success))
       return unknown(`The facilitator answered ${answer.status} without an outcome.`)
@@ -183,18 +271,54 @@ export function facilitated<D, P>(
     const steps = await log.read()
     const answered = answerIn(steps)
     if (answered) return answered
-    const prepared = steps.find(isPrepared)
-    const found = await look?.(offer, key, emptyLog)
+    const prepared = steps.findLast(isPrepared)
+    const found = await evidence(offer, key)
     if (found || !prepared) return found
-    const { payload, payer, expiresAt } = prepared.data
+    const { payload, payer, expiresAt, via } = prepared.data
+    if (isClosed(steps)) return { state: 'failed', problem: problem('rail-unavailable', nobody) }
     // The look came after the proof's end and found nothing: now nothing can come any more.
     if (look && typeof expiresAt === 'number' && clock.now() > expiresAt + DEAD_MARGIN_MS)
       return { state: 'failed', problem: problem('settlement-failed', never) }
-    if (repeatable && isObject(payload) && typeof payer === 'string')
-      return send(offer, payload, payer, key, log, false)
-    return unknown('It was sent to the facilitator, and what became of it was not told.')
+    const place = places.find((one) => one.via === via && one.repeatable)
+    if (!place || !isObject(payload) || typeof payer !== 'string') return unknown(untold)
+    const again = await send(place, offer, payload, payer, key, log, false)
+    // That it is turned away now says nothing of the first time.
+    return again === 'not-taken' ? unknown(untold) : again
   }
 }
+
+/** @throws {RangeError} when two of them cannot be told apart in the log, or there is none. */
+function placesOf<D, P>(options: FacilitatedOptions<D, P>, clock: Clock): readonly Place[] {
+  const { url, fetch = (...args) => globalThis.fetch(...args) } = options
+  const { headers, timeoutMs, repeatable } = options
+  const common = {
+    ...(headers && { headers }),
+    ...(timeoutMs !== undefined && { timeoutMs }),
+    ...(repeatable !== undefined && { repeatable }),
+  }
+  const places = (typeof url === 'string' ? [url] : url).map((one) =>
+    createPlace(typeof one === 'string' ? { ...common, url: one } : one, { clock, fetch }),
+  )
+  if (places.length === 0) throw new RangeError('Give the address of a facilitator.')
+  if (new Set(places.map(({ via }) => via)).size < places.length)
+    throw new RangeError('Two of the facilitators are at the same host: give one of them.')
+  return places
+}
+
+/** It answered, and cannot do what is needed; one that did not answer may do so later. */
+function isUnfit(fault: PaymentError | undefined): boolean {
+  return fault?.code === 'misconfigured'
+}
+
+/** Whether all that was sent was turned away. */
+function isClosed(steps: readonly Step[]): boolean {
+  const last = steps.findLast((step) => isPrepared(step) || step.type === 'turned-away')
+  return last?.type === 'turned-away'
+}
+
+const untold = 'It was sent to the facilitator, and what became of it was not told.'
+
+const nobody = 'No facilitator has taken the payment. Nothing was taken; send it again later.'
 
 const never = 'The payment was not collected in its time and can no longer be. Nothing was taken.'
 
@@ -279,85 +403,12 @@ function isKind(
   return kind.x402Version === 2 && kind.scheme === scheme && kind.network === network
 }
 
-function via(url: string): string {
-  return new URL(url).origin
-}
-
 function misconfigured(sentence: string): PaymentError {
   return new PaymentError('misconfigured', sentence)
 }
 
-function unavailable(operation: Operation, why: string, cause?: unknown): PaymentError {
-  const sentence = `The facilitator's /${operation} gave no usable answer. ${why}`
-  return new PaymentError('rail-unavailable', sentence, { cause, retryable: true })
-}
-
-interface Answer {
-  readonly status: number
-  /** Undefined if the answer was not JSON within limits. */
-  readonly json: Json | undefined
-}
-
-type Ask = (operation: Operation, body?: FacilitatorRequest) => Promise<Answer>
-
-/** Makes the one way to the facilitator: bounded in time and size, and never led elsewhere. */
-function createAsk<D, P>(options: FacilitatedOptions<D, P>, clock: Clock): Ask {
-  const { headers, timeoutMs = ANSWER_TIMEOUT_MS, fetch = globalThis.fetch } = options
-  const base = new URL(options.url).href.replace(/\/+$/, '')
-  return async (operation, body) => {
-    try {
-      const own = (await headers?.(operation)) ?? {}
-      return await within(clock, timeoutMs, async (signal) => {
-        const response = await fetch(`${base}/${operation}`, {
-          method: body ? 'POST' : 'GET',
-          headers: { accept: 'application/json', ...(body && json), ...own },
-          ...(body && { body: JSON.stringify(body) }),
-          redirect: 'error',
-          signal,
-        })
-        const text = await textOf(response)
-        return { status: response.status, json: readJson(text, ANSWER_BYTES_MAX) }
-      })
-    } catch (cause) {
-      throw unavailable(operation, 'It could not be reached in time.', cause)
-    }
-  }
-}
-
-const json = { 'content-type': 'application/json' }
-
-/** The body as text; empty when it is longer than the limit. */
-async function textOf(response: Response): Promise<string> {
-  if (!response.body) return ''
-  const chunks: Uint8Array[] = []
-  let bytes = 0
-  for await (const chunk of response.body) {
-    bytes += chunk.byteLength
-    // Leaving the loop ends the stream.
-    if (bytes > ANSWER_BYTES_MAX) return ''
-    chunks.push(chunk)
-  }
-  return new TextDecoder().decode(Buffer.concat(chunks))
-}
-
-/** Does the work in that time, or throws, also when the work does not listen to the signal. */
-async function within<T>(
-  clock: Clock,
-  ms: number,
-  work: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const ended = new AbortController()
-  const cut = new AbortController()
-  const late = clock.sleep(ms, ended.signal).then((): never => {
-    cut.abort()
-    throw new Error('The time is over.')
-  })
-  try {
-    return await Promise.race([work(cut.signal), late])
-  } finally {
-    late.catch(() => undefined)
-    ended.abort()
-  }
+function unavailable(operation: Operation, why: string): PaymentError {
+  return new PaymentError('rail-unavailable', sentence(operation, why), { retryable: true })
 }
 
 /** A yes comes with success, a no also with a client's error; a server's error says nothing. */

@@ -117,7 +117,7 @@ export interface FacilitatorRequest {
 }
 
 /** Something a facilitator can do. */
-interface Kind {
+export interface Kind {
   readonly x402Version: number
   readonly scheme: string
   readonly network: string
@@ -132,7 +132,7 @@ export interface SupportedResponse {
 }
 
 /** A paid resource in a facilitator's catalogue. */
-interface DiscoveryItem {
+export interface DiscoveryItem {
   readonly resource: string
   readonly type: 'http' | 'mcp'
   readonly x402Version: number
@@ -147,14 +147,14 @@ interface DiscoveryItem {
 }
 
 /** Answer to `/discovery/resources`. */
-interface DiscoveryResources {
+export interface DiscoveryResources {
   readonly x402Version: number
   readonly items: readonly DiscoveryItem[]
   readonly pagination: { readonly limit: number; readonly offset: number; readonly total: number }
 }
 
 /** Answer to `/discovery/search`. */
-interface DiscoverySearch {
+export interface DiscoverySearch {
   readonly x402Version: number
   readonly resources: readonly DiscoveryItem[]
   readonly partialResults?: Maybe<boolean>
@@ -320,7 +320,7 @@ export const SupportedResponse: GenericSchema<unknown, SupportedResponse> = v.lo
 })
 
 /** {@link DiscoveryItem} as it is read. */
-const DiscoveryItem: GenericSchema<unknown, DiscoveryItem> = v.looseObject({
+export const DiscoveryItem: GenericSchema<unknown, DiscoveryItem> = v.looseObject({
   resource: url,
   type: v.picklist(['http', 'mcp']),
   x402Version: v.pipe(v.number(), v.integer()),
@@ -333,14 +333,14 @@ const DiscoveryItem: GenericSchema<unknown, DiscoveryItem> = v.looseObject({
 })
 
 /** {@link DiscoveryResources} as they are read. */
-const DiscoveryResources: GenericSchema<unknown, DiscoveryResources> = v.looseObject({
+export const DiscoveryResources: GenericSchema<unknown, DiscoveryResources> = v.looseObject({
   x402Version: v.pipe(v.number(), v.integer()),
   items: v.pipe(v.array(DiscoveryItem), v.maxLength(LIST_MAX)),
   pagination: v.looseObject({ limit: count, offset: count, total: count }),
 })
 
 /** {@link DiscoverySearch} as it is read. */
-const DiscoverySearch: GenericSchema<unknown, DiscoverySearch> = v.looseObject({
+export const DiscoverySearch: GenericSchema<unknown, DiscoverySearch> = v.looseObject({
   x402Version: v.pipe(v.number(), v.integer()),
   resources: v.pipe(v.array(DiscoveryItem), v.maxLength(LIST_MAX)),
   partialResults: v.nullish(v.boolean()),

@@ -1,0 +1,6 @@
+/** When the server starts, but not when the app is built, the seller opens and finishes what a crash has left undone. */
+export async function register(): Promise<void> {
+  if (process.env['NEXT_RUNTIME'] !== 'nodejs') return
+  const { seller } = await import('./seller')
+  await seller()
+}
