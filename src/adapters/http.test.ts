@@ -271,3 +271,9 @@ describe('the door', () => {
     )
   })
 })
+
+test('a route that keeps its answers wants a seller with a vault', () => {
+  const routes = { 'GET /a': { price: '0.01 USD', keep: true } }
+  assert.throws(() => setUp(routes), /"GET \/a" keeps its answers\. Give the seller a vault/)
+  setUp({ 'GET /a': { price: '0.01 USD', keep: false } })
+})

@@ -161,6 +161,9 @@ export function createDoor(seller: Seller, routes: Routes): Door {
   const workMs = seller.workTimeoutMs ?? WORK_TIMEOUT_MS
   const statusPath = seller.statusPath ?? STATUS_PATH
   const table = readRoutes(routes)
+  const unkept = gate.keeps ? undefined : table.paid.find(({ sale }) => sale.keep)
+  if (unkept)
+    throw new RangeError(`The route "${unkept.key}" keeps its answers. Give the seller a vault.`)
   const locate = createLocator(seller.origin)
   const cors = seller.cors ?? { origins: '*' }
   const listed = cors !== false && cors.origins !== '*'

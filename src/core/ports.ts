@@ -321,6 +321,8 @@ export interface Kept {
 
 /** Admits paid work, and sees that it is charged once. */
 export interface Gate {
+  /** Whether there is a vault, so that a sale may ask for its answer to be kept. */
+  readonly keeps: boolean
   admit(ask: Ask): Promise<Pass | Kept | Refusal>
   /** The challenge for a request without a payment. Synchronous: this is the hot path of the unpaid. */
   challenge(ask: Ask, why?: Problem): Refusal

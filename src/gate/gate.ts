@@ -617,6 +617,7 @@ export function createGate(parts: GateParts): Gate {
   }
 
   return {
+    keeps: shelf !== undefined,
     admit,
     challenge,
     recover,
