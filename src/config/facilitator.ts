@@ -65,7 +65,7 @@ export interface RunningFacilitator {
 export async function startFacilitator(settings: FacilitatorSettings): Promise<RunningFacilitator> {
   const { ledger, callers, catalogue, clock = systemClock, observe } = settings
   const watched = { clock, ...(observe && { observe }) }
-  const rails = settings.chains.map((chain) => railOf(chain, watched))
+  const rails = settings.chains.map((chain) => railOf(chain, { ledger, ...watched }))
   const signers = [...new Set(settings.chains.map(({ signer }) => accountOf(signer).address))]
   const facilitator = await openFacilitator({ rails, ledger, callers, ...watched })
   try {
@@ -97,9 +97,9 @@ export async function startFacilitator(settings: FacilitatorSettings): Promise<R
 /** It settles for every payee, so that its own account only stands where a rail must have one. */
 function railOf(
   { network, rpc, signer }: Settling,
-  watched: { readonly clock: Clock; readonly observe?: Observe },
+  parts: { readonly ledger: Ledger; readonly clock: Clock; readonly observe?: Observe },
 ): Rail {
-  return evm({ network, rpc, signer, payTo: accountOf(signer).address, ...watched })
+  return evm({ network, rpc, signer, payTo: accountOf(signer).address, ...parts })
 }
 
 async function listen(server: Server, { host, port }: FacilitatorSettings): Promise<void> {

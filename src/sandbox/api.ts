@@ -13,6 +13,7 @@ export const routes: Routes = {
     price: ({ query }: PriceRequest) => `${writeCents(readPages(query) ?? 1)} USD`,
     description: 'A report, a cent a page',
     mimeType: 'text/plain',
+    keep: true,
   },
   'POST /echo': {
     price: '0.002 USD',
@@ -44,7 +45,7 @@ export const samples: readonly Sample[] = [
     method: 'GET',
     path: '/report/7?pages=3',
     price: '0.03 USD',
-    about: 'the price is worked out for the request',
+    about: 'priced by the page, and kept for whoever loses it',
   },
   { method: 'POST', path: '/echo', price: '0.002 USD', about: 'paid for just this body' },
   { method: 'GET', path: '/stream', price: '0.005 USD', about: 'server-sent events' },

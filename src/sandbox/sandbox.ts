@@ -18,6 +18,7 @@ import { evm } from '../rails/evm/rail.ts'
 import { accountOf } from '../rails/evm/signer.ts'
 import { createSeller } from '../adapters/seller.ts'
 import type { OpenSeller } from '../adapters/seller.ts'
+import { files } from '../vault/files.ts'
 import { FAULTS_PATH, createAdmin } from './admin.ts'
 import { createApi, routes, samples } from './api.ts'
 import type { Chain } from './chain.ts'
@@ -247,7 +248,7 @@ async function moveAside(books: string): Promise<string | undefined> {
 
 /** The seller, made of the same parts as any other. */
 async function open(
-  { clock = systemClock, observe }: SandboxOptions,
+  { stateDir, clock = systemClock, observe }: SandboxOptions,
   keys: Keys,
   proxy: Proxy,
   ledger: Ledger,
@@ -267,6 +268,7 @@ async function open(
     rails: [rail],
     protocols: [x402([rail])],
     ledger,
+    vault: files({ directory: join(stateDir, 'kept'), clock }),
     // Not the host: the port may be another next time.
     realm: 'sandbox',
     origin: [gateway, gateway.replace('127.0.0.1', 'localhost')],

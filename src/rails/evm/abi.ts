@@ -26,6 +26,7 @@ export const selectors: {
   readonly domainSeparator: Hex
   readonly aggregate3: Hex
   readonly getCurrentBlockTimestamp: Hex
+  readonly settle: Hex
 } = {
   authorizationState: '0xe94a0102',
   balanceOf: '0x70a08231',
@@ -37,6 +38,7 @@ export const selectors: {
   domainSeparator: '0x3644e515',
   aggregate3: '0x82ad56cb',
   getCurrentBlockTimestamp: '0x0f28c97d',
+  settle: '0x8d6ee4ff',
 }
 
 /** `Transfer(address indexed,address indexed,uint256)` (ERC-20). */
@@ -54,7 +56,7 @@ export const CANCELED_TOPIC: Hex =
 const WORD = 64
 
 /** Most answers in one batch: more is not ours. */
-const ANSWERS_MAX = 16
+const ANSWERS_MAX = 128
 
 /** A number as a word, without the prefix. */
 export function word(value: bigint | number): string {
@@ -84,13 +86,18 @@ export function encodeBatch(calls: readonly Call[]): Hex {
     ({ target, data, allowFailure }) =>
       padded(target) + word(allowFailure ? 1 : 0) + word(0x60) + bytes(data),
   )
-  let at = calls.length * 32
+  return encode(selectors.aggregate3, word(0x20), list(items))
+}
+
+/** A list whose items are of different lengths: how many, where each begins, and they themselves. */
+export function list(items: readonly string[]): string {
+  let at = items.length * 32
   const offsets = items.map((item) => {
     const offset = word(at)
     at += item.length / 2
     return offset
   })
-  return encode(selectors.aggregate3, word(0x20), word(calls.length), ...offsets, ...items)
+  return [word(items.length), ...offsets, ...items].join('')
 }
 
 /** The answers of `aggregate3`; undefined if these bytes are not that. */

@@ -37,6 +37,25 @@ export const tooDear: Problem = refusal(
   'The wallet that signed needs more gas than is paid for here.',
 )
 
+/** The rail is being closed. */
+export const closed: Problem = problem(
+  'rail-unavailable',
+  'The service is being stopped, and nothing was sent. Send the same payment again.',
+)
+
+/** The payer's payments failed too often, each at our cost. */
+export function barred(retryAfterMs: number): Problem {
+  const detail =
+    'Payments of this account passed the check and failed in the block too often. None is taken from it for some minutes.'
+  return problem('proof-invalid', detail, { reason: 'simulation-failed', retryAfterMs })
+}
+
+/** The gas that may be spent is spent. */
+export function overBudget(retryAfterMs: number): Problem {
+  const detail = 'The service takes no payments just now. Send the same payment again later.'
+  return problem('rail-unavailable', detail, { retryAfterMs })
+}
+
 /** No node took the transaction. */
 export function unsent(why: Refused): Problem {
   return refusal('settlement-failed', 'transaction-failed', sentences[why])

@@ -507,7 +507,7 @@ describe('when the node is in trouble', () => {
     const nonsense = ['<html>', '{}', '{"jsonrpc":"2.0","id":1,"result":null}', 'null', '[]']
     for (const body of [...nonsense, undefined])
       await withServer(body, (first) =>
-        using({ rpc: [first, chain.rpc], rpcTimeoutMs: 150 }, async (two) => {
+        using({ rpc: [first, chain.rpc], rpcTimeoutMs: 1_000 }, async (two) => {
           const offer = offerOf()
           const proof = await pay(await payer(), offer)
           assert.equal(why(await two.verify(offer, proof)), 'ok', body)

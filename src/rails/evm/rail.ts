@@ -3,28 +3,35 @@ import { assert } from '../../core/assert.ts'
 import { systemClock } from '../../core/clock.ts'
 import type { Observe } from '../../core/event.ts'
 import type { Offer } from '../../core/offer.ts'
-import type { Clock, Rail, Verdict } from '../../core/ports.ts'
+import type { Clock, Ledger, Rail, Verdict } from '../../core/ports.ts'
 import type { Problem } from '../../core/problem.ts'
 import { PaymentError } from '../../core/problem.ts'
 import { uint } from './abi.ts'
+import { createBudget } from './budget.ts'
 import { check, diagnose } from './check.ts'
+import { createDesk } from './desk.ts'
 import type { Wrapped } from './erc6492.ts'
 import { factoryCall, unwrap } from './erc6492.ts'
 import type { ExactSettings } from './exact.ts'
 import { exact } from './exact.ts'
+import { FEE_MAX, createFees } from './fees.ts'
+import { createFlights } from './flights.ts'
 import type { Details } from './forms.ts'
 import type { Hex } from './hex.ts'
 import { isAddress, lower } from './hex.ts'
+import type { Lane } from './lane.ts'
+import { BUMP_AFTER_MS, createLane } from './lane.ts'
+import type { Looked } from './looks.ts'
+import { createLooks } from './looks.ts'
 import { resolveNetwork } from './networks.ts'
+import { counted, leased } from './numbers.ts'
 import { checkCase, openToken } from './opening.ts'
 import { refusal, spent, tooDear } from './problems.ts'
 import type { Proof } from './proof.ts'
 import { createQueues } from './queue.ts'
 import { createRefund } from './refund.ts'
 import type { RpcEvent } from './rpc.ts'
-import { createRpc } from './rpc.ts'
-import type { Sender } from './sender.ts'
-import { FEE_MAX, createSender } from './sender.ts'
+import { createRpc, readHex, readNumber } from './rpc.ts'
 import { PLAIN_GAS, createSettle, spendOf } from './settle.ts'
 import type { Engine, Signed, Verifier } from './signature.ts'
 import { createVerifier } from './signature.ts'
@@ -37,13 +44,28 @@ export const WALLET_GAS_MAX = 800_000
 const LOOK_GAS = 300_000
 /** How long a settlement waits for its block. */
 export const SETTLE_WAIT_MS = 30_000
+/** How long closing waits for settlements that are on their way. The others are left to `find`. */
+export const CLOSE_WAIT_MS = 10_000
+/** Most sending keys. */
+const LANES_MAX = 64
 
 /** What the rail is made of. */
 export interface EvmSettings extends ExactSettings {
   /** JSON-RPC addresses, the preferred one first. */
   readonly rpc: string | readonly string[]
-  /** The key that sends and pays the gas: a private key, or an account of viem. */
-  readonly signer: string | LocalAccount
+  /** The keys that send and pay the gas, each a lane of its own: private keys, or accounts of viem. */
+  readonly signer: string | LocalAccount | readonly (string | LocalAccount)[]
+  /** The books in which numbers (nonces) are claimed, when several processes send with the same keys. */
+  readonly ledger?: Ledger
+  /** Where `contracts/TolseyBatcher.sol` is. Without it payers with code are settled one by one. */
+  readonly batcher?: string
+  /** How long a transaction may wait for its block until it is replaced by a dearer one. */
+  readonly bumpAfterMs?: number
+  /** How many endpoints must agree, each by itself, before an outcome is final. */
+  readonly quorum?: number
+  /** Most wei for gas within an hour; nothing more is admitted then. */
+  readonly gasBudgetWei?: bigint
+  readonly closeTimeoutMs?: number
   /** The key of `payTo`, for refunds, where `signer` is not it. */
   readonly refundSigner?: string | LocalAccount
   /** Factories that may make a payer's wallet (ERC-6492); none if absent. They are called with our gas. */
@@ -86,11 +108,17 @@ export function evm(settings: EvmSettings): EvmRail {
   const method = exact(settings)
   const network = resolveNetwork(settings)
   const { clock = systemClock, observe, fetch, onCall, rpcTimeoutMs } = settings
-  const { walletGasMax = WALLET_GAS_MAX, confirmations = 1 } = settings
+  const { walletGasMax = WALLET_GAS_MAX, confirmations = 1, quorum = 1 } = settings
+  const waitMs = settings.settleTimeoutMs ?? SETTLE_WAIT_MS
   const factories = new Set(settings.factories?.map(readFactory))
+  const stopping = new AbortController()
   const closing = new AbortController()
+  const urls = typeof settings.rpc === 'string' ? [settings.rpc] : settings.rpc
+  if (!Number.isInteger(quorum) || quorum < 1 || quorum > new Set(urls).size)
+    throw new RangeError(`"quorum" is ${quorum}: give no more than there are addresses in "rpc".`)
+  const batcher = settings.batcher === undefined ? undefined : readBatcher(settings.batcher)
   const rpc = createRpc({
-    urls: typeof settings.rpc === 'string' ? [settings.rpc] : settings.rpc,
+    urls,
     chainId: network.chainId,
     clock,
     ...(rpcTimeoutMs !== undefined && { timeoutMs: rpcTimeoutMs }),
@@ -99,37 +127,56 @@ export function evm(settings: EvmSettings): EvmRail {
   })
   const reader = createReader(rpc)
   const queues = createQueues()
-  const sender = senderOf(accountOf(settings.signer))
+  const { signal } = closing
+  const fees = createFees(rpc, clock, settings.feePerGasMax ?? FEE_MAX)
+  const flights = createFlights({ reader, clock, signal, confirmations, quorum })
+  const budget = createBudget(clock, settings.gasBudgetWei, () =>
+    warn('The gas budget of this hour is spent: no payments are taken until it is over.'),
+  )
+  const accounts = accountsOf(settings.signer)
+  const lanes = accounts.map(laneOf)
   const treasury = treasuryOf()
+  const looks = createLooks(reader, lower(accounts[0].address))
+  const desk = createDesk({ lanes, reader, clock, signal, batcher, waitMs: waitMs / 2 })
   const domains = new Map<string, Uint8Array>()
   /** What was seen of a proof when it was verified, so that settling does not look again. */
   const seen = new WeakMap<Proof, { readonly domain: Uint8Array; readonly signed: Signed }>()
   let verifier: Verifier | undefined
 
-  function senderOf(account: LocalAccount): Sender {
-    return createSender({
+  function laneOf(account: LocalAccount): Lane {
+    const address = lower(account.address)
+    const count = async (tag: 'latest' | 'pending'): Promise<number> =>
+      Number(await rpc.read('eth_getTransactionCount', [address, tag], readNumber))
+    const { ledger, bumpAfterMs = BUMP_AFTER_MS } = settings
+    const numbers = ledger
+      ? leased(ledger, `nonce/${network.id}/${address}`, count, clock)
+      : counted(count)
+    return createLane({
       account,
       chainId: network.chainId,
       rpc,
-      reader,
+      fees,
+      numbers,
+      flights,
       clock,
-      signal: closing.signal,
-      waitMs: settings.settleTimeoutMs ?? SETTLE_WAIT_MS,
-      confirmations,
-      feeMax: settings.feePerGasMax ?? FEE_MAX,
+      bumpAfterMs,
+      landed(mined) {
+        if (mined) budget.spent(mined.cost)
+        desk.wake()
+      },
+      idle: () => desk.wake(),
     })
   }
 
-  /** One key has one sender: two would give the same numbers. */
-  function treasuryOf(): Sender | undefined {
+  /** One key has one lane: two would give the same numbers. */
+  function treasuryOf(): Lane | undefined {
     const { refundSigner, payTo } = settings
-    if (refundSigner === undefined)
-      return sender.address === payTo.toLowerCase() ? sender : undefined
-    const account = accountOf(refundSigner)
-    return lower(account.address) === sender.address ? sender : senderOf(account)
+    const address = refundSigner === undefined ? payTo : accountOf(refundSigner).address
+    const own = lanes.find((lane) => lane.address === address.toLowerCase())
+    return own ?? (refundSigner === undefined ? undefined : laneOf(accountOf(refundSigner)))
   }
 
-  const senders = (): ReadonlySet<Sender> => new Set(treasury ? [sender, treasury] : [sender])
+  const senders = (): ReadonlySet<Lane> => new Set(treasury ? [...lanes, treasury] : lanes)
 
   async function open(): Promise<void> {
     await rpc.open()
@@ -138,14 +185,16 @@ export function evm(settings: EvmSettings): EvmRail {
     checkCase(settings.payTo, verifier)
     for (const token of network.tokens)
       domains.set(lower(token.address), await openToken(token, network, { rpc, reader, verifier }))
+    if (batcher && (await rpc.read('eth_getCode', [batcher, 'latest'], readHex)) === '0x')
+      throw new RangeError(`There is no contract at ${batcher}, which "batcher" names.`)
     for (const one of senders()) {
       await one.open()
-      if ((await one.balance()) === 0n) warn(one.address)
+      if ((await one.balance()) === 0n) warn(`${one.address} has nothing to pay gas with.`)
     }
   }
 
-  function warn(address: string): void {
-    const error = new PaymentError('misconfigured', `${address} has nothing to pay gas with.`)
+  function warn(sentence: string): void {
+    const error = new PaymentError('misconfigured', sentence)
     observe?.({ type: 'fault', at: clock.now(), where: `rails/evm ${network.id}`, error })
   }
 
@@ -183,6 +232,8 @@ export function evm(settings: EvmSettings): EvmRail {
     const wrapped = unwrapped(proof)
     if (wrapped && 'code' in wrapped) return { ok: false, problem: wrapped }
     const { key, payer } = method.identify(offer, proof)
+    const barred = budget.refuses(proof.from)
+    if (barred) return { ok: false, problem: barred, key, payer }
     const why = await look(offer, proof, wrapped)
     return why ? { ok: false, problem: why, key, payer } : { ok: true, key, payer }
   }
@@ -194,28 +245,54 @@ export function evm(settings: EvmSettings): EvmRail {
     wrapped: Wrapped | undefined,
   ): Promise<Problem | undefined> {
     const spend = spendOf(offer, proof)
-    const gas = LOOK_GAS + (signed(offer, proof) === 'payer' ? PLAIN_GAS : walletGasMax)
+    const plain = signed(offer, proof) === 'payer'
+    const gas = LOOK_GAS + (plain ? PLAIN_GAS : walletGasMax)
     const making = wrapped ? [factoryCall(wrapped)] : []
     const transfer = transferCall(spend.token, proof, wrapped?.signature ?? proof.signature)
     const calls = [stateCall(spend), balanceCall(spend.token, spend.from), ...making, transfer]
-    const answers = await reader.batch(calls, { from: sender.address, gas })
+    const looked = await (plain ? looks.ask({ calls, gas }) : looks.alone({ calls, gas }))
+    const why = explain(looked, proof.value, wrapped)
+    // Another payer in the same call may have used up its gas.
+    if (!why || !looked.shared) return why
+    return explain(await looks.alone({ calls, gas }), proof.value, wrapped)
+  }
+
+  function explain(
+    { answers, shared }: Looked,
+    value: bigint,
+    wrapped: Wrapped | undefined,
+  ): Problem | undefined {
     if (answers === 'reverted') return tooDear
+    // Without gas the token says nothing at all, and then that is no answer.
+    if (shared && !answers[0]?.ok) return tooDear
     if (readState(answers[0])) return spent
     const tried = answers.at(-1)
     assert(tried, 'a batch has as many answers as calls')
     const balance = answers[1]?.ok ? uint(answers[1].data) : undefined
-    const factory = wrapped ? answers[2] : undefined
-    return diagnose({ balance, transfer: tried, factory }, proof.value)
+    return diagnose({ balance, transfer: tried, factory: wrapped ? answers[2] : undefined }, value)
   }
 
-  const parts = { network, rpc, reader, sender, clock, queues, confirmations, walletGasMax }
+  const parts = { network, rpc, reader, flights, clock, queues, confirmations, quorum, waitMs }
+  const settling = {
+    desk,
+    lanes,
+    budget,
+    stopping: stopping.signal,
+    walletGasMax,
+    batcher: batcher !== undefined,
+  }
   return {
     ...method,
     open,
     verify,
-    ...createSettle({ ...parts, signed, unwrapped }),
-    ...(treasury && { refund: createRefund({ sender: treasury, rpc, reader, clock, queues }) }),
+    ...createSettle({ ...parts, ...settling, signed, unwrapped }),
+    ...(treasury && { refund: createRefund({ ...parts, sender: treasury }) }),
     async close() {
+      stopping.abort()
+      const done = new AbortController()
+      const waited = clock.sleep(settings.closeTimeoutMs ?? CLOSE_WAIT_MS, done.signal)
+      await Promise.race([queues.idle(), waited])
+      done.abort()
       closing.abort()
       rpc.close()
       await queues.idle()
@@ -230,6 +307,27 @@ export function evm(settings: EvmSettings): EvmRail {
       return { engine, batched: reader.batched, senders: await Promise.all(found) }
     },
   }
+}
+
+/** Each key once: two lanes of one key would give the same numbers. */
+function accountsOf(signer: EvmSettings['signer']): readonly [LocalAccount, ...LocalAccount[]] {
+  const given = isList(signer) ? signer : [signer]
+  const accounts = given.map(accountOf)
+  const addresses = new Set(accounts.map(({ address }) => lower(address)))
+  const [first, ...others] = accounts
+  if (!first || addresses.size !== accounts.length || addresses.size > LANES_MAX)
+    throw new RangeError(`Give between one and ${LANES_MAX} different keys in "signer".`)
+  return [first, ...others]
+}
+
+function isList<T>(value: T | readonly T[]): value is readonly T[] {
+  return Array.isArray(value)
+}
+
+function readBatcher(address: string): Hex {
+  if (!isAddress(address))
+    throw new RangeError(`"batcher" is "${address}", which is not an address.`)
+  return lower(address)
 }
 
 function readFactory(address: string): Hex {

@@ -3,18 +3,19 @@ import type { Money } from '../../core/money.ts'
 import type { Offer } from '../../core/offer.ts'
 import type { Clock, Log, Settlement } from '../../core/ports.ts'
 import { encode, padded, selectors, word } from './abi.ts'
+import type { Flight, Flights, Landing } from './flights.ts'
 import type { Details } from './forms.ts'
 import type { Hex } from './hex.ts'
 import { isAddress, lower } from './hex.ts'
+import type { Lane } from './lane.ts'
 import { afterSending, beforeSending, failed, refusal, unknown, unsent } from './problems.ts'
 import type { Queues } from './queue.ts'
 import type { Rpc } from './rpc.ts'
 import { readHex, readNumber } from './rpc.ts'
-import type { Prepared, Sender } from './sender.ts'
 import { newest } from './settle.ts'
 import type { Written } from './steps.ts'
 import { ahead, written } from './steps.ts'
-import type { Mined, Reader } from './token.ts'
+import type { Reader } from './token.ts'
 import { moved } from './token.ts'
 
 /** Gas of a plain transfer back. */
@@ -23,11 +24,14 @@ const REFUND_GAS = 120_000
 /** What refunds need. */
 export interface RefundParts {
   /** The account that pays back. */
-  readonly sender: Sender
+  readonly sender: Lane
   readonly rpc: Rpc
   readonly reader: Reader
   readonly clock: Clock
   readonly queues: Queues
+  readonly flights: Flights
+  /** How long a refund waits for its block. */
+  readonly waitMs: number
 }
 
 /** Sends money back, once per key. */
@@ -46,19 +50,21 @@ interface Back {
 }
 
 /** Makes the verb that sends money back by a plain transfer. */
-export function createRefund({ sender, rpc, reader, clock, queues }: RefundParts): Refund {
+export function createRefund(parts: RefundParts): Refund {
+  const { sender, rpc, reader, clock, queues, flights, waitMs } = parts
+
   async function refund(back: Back, log: Log): Promise<Settlement> {
     const before = await written(log, 'refund')
     const last = before.at(-1)
     if (last) return resume(back, last, before, log).catch(afterSending)
     const sent = await send(back, log).catch(beforeSending)
-    return 'prepared' in sent ? judge(back, await sender.wait(sent.prepared)) : sent
+    return 'flight' in sent ? judge(back, await flights.wait(sent.flight, waitMs)) : sent
   }
 
   async function send(
     { token, payer, amount }: Back,
     log: Log,
-  ): Promise<Settlement | { readonly prepared: Prepared }> {
+  ): Promise<Settlement | { readonly flight: Flight }> {
     const data = encode(selectors.transfer, padded(payer), word(amount))
     const call = { from: sender.address, to: token, data }
     const tried = await rpc.ask('eth_call', [call, 'latest'], readHex)
@@ -82,7 +88,8 @@ export function createRefund({ sender, rpc, reader, clock, queues }: RefundParts
     if (mined) return judge(back, mined)
     const sent = await sender.again(last, ahead(log, 'refund'))
     if (sent.state !== 'sent') return buried(back, before)
-    return judge(back, await sender.wait(sent.prepared))
+    const landing = await flights.wait(sent.flight, waitMs)
+    return landing === 'displaced' ? buried(back, before) : judge(back, landing)
   }
 
   /** Its number went to another transaction. Once that is final and ours is in no block, ours is dead. */
@@ -96,8 +103,8 @@ export function createRefund({ sender, rpc, reader, clock, queues }: RefundParts
       : unknown('The refund is in no block yet.')
   }
 
-  function judge({ token, payer, amount }: Back, mined: Mined | undefined): Settlement {
-    if (!mined) return unknown('The refund is in no block yet.')
+  function judge({ token, payer, amount }: Back, mined: Landing): Settlement {
+    if (!mined || mined === 'displaced') return unknown('The refund is in no block yet.')
     if (!moved(mined, token, sender.address, payer, amount))
       return failed(
         refusal('settlement-failed', 'transaction-failed', 'The chain refused the refund.'),

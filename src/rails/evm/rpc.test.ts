@@ -142,3 +142,64 @@ test('addresses that cannot be endpoints are refused when the client is made', (
   )
   assert.throws(() => createRpc({ urls: [], chainId: 1 }), /between one and/)
 })
+
+/** A client with one node that sees whole bodies. */
+function seen(answer: (body: unknown) => unknown): {
+  readonly rpc: Rpc
+  readonly bodies: unknown[]
+} {
+  const bodies: unknown[] = []
+  const rpc = createRpc({
+    urls: ['https://node.example'],
+    chainId: 8453,
+    clock: hasty,
+    fetch: async (_, init) => {
+      const body: unknown = JSON.parse(init?.body as string)
+      bodies.push(body)
+      return Response.json(answer(body))
+    },
+  })
+  return { rpc, bodies }
+}
+
+interface Asked {
+  readonly id: number
+  readonly method: string
+  readonly params: readonly string[]
+}
+
+const echo = ({ id, method, params }: Asked): object => ({
+  jsonrpc: '2.0',
+  id,
+  result: method === 'eth_chainId' ? '0x2105' : (params[0] ?? ''),
+})
+
+test('many questions take one round trip, whatever the order of the answers', async () => {
+  const { rpc, bodies } = seen((body) =>
+    Array.isArray(body) ? (body as Asked[]).map(echo).toReversed() : echo(body as Asked),
+  )
+  const list = ['0x1', '0x2', '0x3'].map((one) => [one])
+  assert.deepEqual(await rpc.many('eth_any', list, readNumber), [1n, 2n, 3n])
+  assert.equal(bodies.length, 2)
+})
+
+test('a node that does not take many at once is asked one by one, and not tried again', async () => {
+  const { rpc, bodies } = seen((body) =>
+    Array.isArray(body)
+      ? { jsonrpc: '2.0', id: null, error: { code: -32600 } }
+      : echo(body as Asked),
+  )
+  for (const _ of [1, 2])
+    assert.deepEqual(await rpc.many('eth_any', [['0x1'], ['0x2']], readNumber), [1n, 2n])
+  assert.equal(bodies.filter(Array.isArray).length, 1)
+})
+
+test('each of several endpoints is asked by itself; fewer than asked for is a fault', async () => {
+  const answers: Node[] = [take, down, take]
+  const found = await client(answers).each(2, (read) => read('eth_any', [], (said) => said))
+  assert.deepEqual(found, [hash, hash])
+  await assert.rejects(
+    client(answers).each(3, (read) => read('eth_any', [], (said) => said)),
+    PaymentError,
+  )
+})

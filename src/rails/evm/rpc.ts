@@ -1,3 +1,4 @@
+import { assert } from '../../core/assert.ts'
 import { systemClock } from '../../core/clock.ts'
 import type { Json, JsonObject } from '../../core/json.ts'
 import { isObject, readJson } from '../../core/json.ts'
@@ -19,6 +20,8 @@ const ATTEMPTS_MIN = 2
 const PAUSE_MS = 50
 /** Most endpoints of one chain. */
 const ENDPOINTS_MAX = 16
+/** Most questions in one round trip. */
+const MANY_MAX = 32
 
 /** One call as it was made: for counting and for measuring. */
 export interface RpcEvent {
@@ -45,6 +48,9 @@ export type Answer<T> = { readonly result: T } | { readonly reverted: string }
 /** Reads a node's result, or throws: then another node is asked. */
 export type Parse<T> = (said: Json) => T
 
+/** A question with its answer read. @throws {PaymentError} when it is not answered. */
+export type Read = <T>(method: string, params: readonly Json[], parse: Parse<T>) => Promise<T>
+
 /** Why nodes would not take a transaction, when it is certain that none did. */
 export type Refused = 'nonce' | 'funds' | 'fee' | 'gas' | 'invalid'
 
@@ -61,7 +67,18 @@ export interface Rpc {
   /** @throws {PaymentError} when no endpoint answers. */
   ask<T>(method: string, params: readonly Json[], parse: Parse<T>): Promise<Answer<T>>
   /** As {@link Rpc.ask}, where a revert is no answer. */
-  read<T>(method: string, params: readonly Json[], parse: Parse<T>): Promise<T>
+  read: Read
+  /** The same method for several things in one round trip, or, where a node does not take that, in as many. */
+  many<T>(
+    method: string,
+    list: readonly (readonly Json[])[],
+    parse: (said: Json, index: number) => T,
+  ): Promise<readonly T[]>
+  /**
+   * Does the same with each of so many endpoints by itself, so that no node's word is taken alone.
+   * @throws {PaymentError} when fewer answer.
+   */
+  each<T>(count: number, work: (read: Read) => Promise<T>): Promise<readonly T[]>
   /** Hands over the same bytes until a node has them. */
   broadcast(raw: Hex, hash: Hex): Promise<Broadcast>
   close(): void
@@ -73,6 +90,8 @@ interface Endpoint {
   restsUntilAt: number
   /** Whether it has shown to be of our chain. */
   proven: boolean
+  /** Whether it takes several questions at once; false once it did not. */
+  many: boolean
 }
 
 type Said = { readonly result: Json } | { readonly error: NodeError }
@@ -97,23 +116,74 @@ export function createRpc(settings: RpcSettings): Rpc {
 
   /** One question to one endpoint. Rejects with whatever went wrong. */
   async function post(to: Endpoint, method: string, params: readonly Json[]): Promise<Said> {
+    const [said] = await timed(to, method, [params], async (signal) => {
+      const asked = ++id
+      return [readSaid(await exchange(to, { ...frame(method, params), id: asked }, signal), asked)]
+    })
+    assert(said, 'one question has one answer')
+    return said
+  }
+
+  /** Several questions to one endpoint at once. */
+  async function postMany(
+    to: Endpoint,
+    method: string,
+    list: readonly (readonly Json[])[],
+  ): Promise<readonly Said[]> {
+    if (list.length > 1 && to.many) {
+      const said = await timed(to, method, list, (signal) => exchangeMany(to, method, list, signal))
+      if (said.length > 0) return said
+      to.many = false
+    }
+    return Promise.all(list.map((params) => post(to, method, params)))
+  }
+
+  /** Nothing, if the endpoint does not take several questions at once. */
+  async function exchangeMany(
+    to: Endpoint,
+    method: string,
+    list: readonly (readonly Json[])[],
+    signal: AbortSignal,
+  ): Promise<readonly Said[]> {
+    const first = id + 1
+    id += list.length
+    const frames = list.map((params, i) => ({ ...frame(method, params), id: first + i }))
+    const answer = await exchange(to, frames, signal)
+    if (!Array.isArray(answer)) return []
+    const answers: readonly Json[] = answer
+    // Their order is free (JSON-RPC 2.0, section 6).
+    return frames.map(({ id: asked }) =>
+      readSaid(answers.find((one) => isObject(one) && one['id'] === asked) ?? null, asked),
+    )
+  }
+
+  /** Makes an exchange within the time, and tells of each question in it. */
+  async function timed(
+    to: Endpoint,
+    method: string,
+    list: readonly (readonly Json[])[],
+    work: (signal: AbortSignal) => Promise<readonly Said[]>,
+  ): Promise<readonly Said[]> {
     if (closed) throw new Error('closed')
     const aborter = new AbortController()
     const done = new AbortController()
     open.add(aborter)
     const startAt = clock.now()
-    const request = exchange(to, method, params, aborter.signal)
+    const request = work(aborter.signal)
     // If time is up first, nobody looks at the exchange any more.
     request.catch(() => undefined)
-    let ok = false
+    let said: readonly Said[] = []
     try {
-      const said = await Promise.race([request, expiry(aborter, done.signal)])
-      ok = 'result' in said
+      said = await Promise.race([request, expiry(aborter, done.signal)])
       return said
     } finally {
       open.delete(aborter)
       done.abort()
-      onCall?.({ method, endpoint: to.index, tookMs: clock.now() - startAt, ok })
+      const tookMs = clock.now() - startAt
+      list.forEach((_, i) => {
+        const ok = 'result' in (said[i] ?? {})
+        onCall?.({ method, endpoint: to.index, tookMs, ok })
+      })
     }
   }
 
@@ -123,25 +193,15 @@ export function createRpc(settings: RpcSettings): Rpc {
     throw new Error('time is up')
   }
 
-  async function exchange(
-    to: Endpoint,
-    method: string,
-    params: readonly Json[],
-    signal: AbortSignal,
-  ): Promise<Said> {
-    const asked = ++id
+  async function exchange(to: Endpoint, said: Json, signal: AbortSignal): Promise<Json> {
     const response = await fetch(to.url, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ jsonrpc: '2.0', id: asked, method, params }),
+      body: JSON.stringify(said),
       redirect: 'error',
       signal,
     })
-    const answer = readJson(await text(response), ANSWER_BYTES_MAX)
-    if (!isObject(answer) || answer['id'] !== asked) throw new Error(`status ${response.status}`)
-    const said = readSaid(answer)
-    if (!said) throw new Error('not a JSON-RPC answer')
-    return said
+    return readJson(await text(response), ANSWER_BYTES_MAX) ?? null
   }
 
   async function prove(to: Endpoint): Promise<void> {
@@ -157,19 +217,18 @@ export function createRpc(settings: RpcSettings): Rpc {
   }
 
   /** Healthy ones first, in the order of the settings. */
-  function order(): readonly Endpoint[] {
+  function order(most: number = ATTEMPTS_MAX): readonly Endpoint[] {
     const now = clock.now()
     const healthy = endpoints.filter((e) => e.restsUntilAt <= now)
     const ordered = [...healthy, ...endpoints.filter((e) => e.restsUntilAt > now)]
     const repeated = Array.from({ length: ATTEMPTS_MIN }, () => ordered).flat()
-    return repeated.slice(0, Math.max(ATTEMPTS_MIN, Math.min(ordered.length, ATTEMPTS_MAX)))
+    return repeated.slice(0, Math.max(ATTEMPTS_MIN, Math.min(ordered.length, most)))
   }
 
   /** Puts the question to one endpoint after the other until `take` is content with an answer. */
-  async function rounds<T>(
-    method: string,
-    params: readonly Json[],
-    take: (said: Said) => T | undefined,
+  async function rounds<S, T>(
+    put: (to: Endpoint) => Promise<S>,
+    take: (said: S) => T | undefined,
     missed: (cause: unknown) => void,
   ): Promise<T | undefined> {
     let before: Endpoint | undefined
@@ -179,7 +238,7 @@ export function createRpc(settings: RpcSettings): Rpc {
       before = to
       try {
         await prove(to)
-        const said = await post(to, method, params)
+        const said = await put(to)
         const taken = take(said)
         if (taken !== undefined) return taken
         missed(said)
@@ -197,9 +256,8 @@ export function createRpc(settings: RpcSettings): Rpc {
     parse: Parse<T>,
   ): Promise<Answer<T>> {
     let cause: unknown
-    const answer = await rounds<Answer<T>>(
-      method,
-      params,
+    const answer = await rounds<Said, Answer<T>>(
+      (to) => post(to, method, params),
       (said) => {
         if ('result' in said) return { result: parse(said.result) }
         return isRevert(said.error) ? { reverted: said.error.message } : undefined
@@ -207,6 +265,39 @@ export function createRpc(settings: RpcSettings): Rpc {
       (missed) => void (cause = missed),
     )
     if (answer) return answer
+    throw unavailable(cause)
+  }
+
+  const read: Read = async (method, params, parse) => {
+    const answer = await ask(method, params, parse)
+    if ('result' in answer) return answer.result
+    throw unavailable(new Error(answer.reverted))
+  }
+
+  function readFrom(to: Endpoint): Read {
+    return async (method, params, parse) => {
+      const said = await post(to, method, params)
+      if ('result' in said) return parse(said.result)
+      throw new Error(said.error.message)
+    }
+  }
+
+  /** All results, or none: an endpoint that knows only some of them is passed over. */
+  async function some<T>(
+    method: string,
+    list: readonly (readonly Json[])[],
+    parse: (said: Json, index: number) => T,
+  ): Promise<readonly T[]> {
+    let cause: unknown
+    const answers = await rounds<readonly Said[], readonly T[]>(
+      (to) => postMany(to, method, list),
+      (said) => {
+        const results = said.flatMap((one) => ('result' in one ? [one.result] : []))
+        return results.length === list.length ? results.map(parse) : undefined
+      },
+      (missed) => void (cause = missed),
+    )
+    if (answers) return answers
     throw unavailable(cause)
   }
 
@@ -219,16 +310,32 @@ export function createRpc(settings: RpcSettings): Rpc {
       if (wrong) throw wrong
       if (faults.length === endpoints.length) throw unavailable(faults[0])
     },
-    async read(method, params, parse) {
-      const answer = await ask(method, params, parse)
-      if ('result' in answer) return answer.result
-      throw unavailable(new Error(answer.reverted))
+    read,
+    async many(method, list, parse) {
+      const parts = split(list, MANY_MAX).map((part, i) =>
+        some(method, part, (said, at) => parse(said, i * MANY_MAX + at)),
+      )
+      return (await Promise.all(parts)).flat()
+    },
+    async each<T>(count: number, work: (one: Read) => Promise<T>): Promise<readonly T[]> {
+      const done: T[] = []
+      let cause: unknown
+      for (const to of new Set(order(endpoints.length))) {
+        if (done.length === count) break
+        try {
+          await prove(to)
+          done.push(await work(readFrom(to)))
+        } catch (error) {
+          cause = error
+        }
+      }
+      if (done.length === count) return done
+      throw unavailable(cause)
     },
     async broadcast(raw, hash) {
       let maybe = false
-      const answer = await rounds<Broadcast>(
-        'eth_sendRawTransaction',
-        [raw],
+      const answer = await rounds<Said, Broadcast>(
+        (to) => post(to, 'eth_sendRawTransaction', [raw]),
         (said) => {
           if ('result' in said) return said.result === hash ? 'accepted' : undefined
           const found = classify(said.error.message)
@@ -261,7 +368,7 @@ function endpoint(url: string, index: number): Endpoint {
     throw new RangeError(
       `RPC address ${index + 1} of "rpc" has a user name in it, which cannot be sent. Use one with a key in its path.`,
     )
-  return { index, url, restsUntilAt: 0, proven: false }
+  return { index, url, restsUntilAt: 0, proven: false, many: true }
 }
 
 function aborted(signal: AbortSignal): Promise<void> {
@@ -284,13 +391,25 @@ async function text(response: Response): Promise<string> {
   return Buffer.concat(chunks).toString('utf8')
 }
 
-function readSaid(answer: JsonObject): Said | undefined {
+function frame(method: string, params: readonly Json[]): JsonObject {
+  return { jsonrpc: '2.0', method, params }
+}
+
+/** @throws {Error} when it is not the answer to that question. */
+function readSaid(answer: Json, asked: number): Said {
+  if (!isObject(answer) || answer['id'] !== asked) throw new Error('not the answer to the question')
   const { result, error } = answer
   if (isObject(error)) {
     const { code, message } = error
     return { error: { code: Number(code), message: typeof message === 'string' ? message : '' } }
   }
-  return result === undefined ? undefined : { result }
+  if (result === undefined) throw new Error('not a JSON-RPC answer')
+  return { result }
+}
+
+function split<T>(list: readonly T[], size: number): readonly (readonly T[])[] {
+  const count = Math.ceil(list.length / size)
+  return Array.from({ length: count }, (_, i) => list.slice(i * size, (i + 1) * size))
 }
 
 /** Whether the execution failed, which every honest node would say; anything else is a fault of this node. */

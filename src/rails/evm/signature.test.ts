@@ -118,6 +118,9 @@ test('the selectors and topics are those of their signatures', () => {
     domainSeparator: toFunctionSelector('DOMAIN_SEPARATOR()'),
     aggregate3: toFunctionSelector('aggregate3((address,bool,bytes)[])'),
     getCurrentBlockTimestamp: toFunctionSelector('getCurrentBlockTimestamp()'),
+    settle: toFunctionSelector(
+      'settle((address,address,address,uint256,uint256,uint256,bytes32,bytes)[],uint256)',
+    ),
   })
   assert.equal(TRANSFER_TOPIC, toEventSelector('Transfer(address,address,uint256)'))
   assert.equal(USED_TOPIC, toEventSelector('AuthorizationUsed(address,bytes32)'))

@@ -1,7 +1,32 @@
 import type { JsonObject } from '../../core/json.ts'
 import type { Log } from '../../core/ports.ts'
-import type { Prepared, WriteAhead } from './sender.ts'
-import { readPrepared, writePrepared } from './sender.ts'
+import type { Hex } from './hex.ts'
+import { ZERO_ADDRESS } from './hex.ts'
+
+/** A contract call that costs gas. */
+export interface Outgoing {
+  readonly to: Hex
+  readonly data: Hex
+  readonly gas: number
+}
+
+/** A signed transaction, as it is written ahead. The call is what it does for this key, and may go alone. */
+export interface Prepared extends Outgoing {
+  /** The account that sends it. */
+  readonly sender: Hex
+  /** `0x` where it carries so many payments that the bytes do not stand under each of them. */
+  readonly raw: Hex
+  readonly hash: Hex
+  readonly nonce: number
+  /** Most that it pays per gas, in wei, and how much of that the block's maker may keep. */
+  readonly fee: bigint
+  readonly tip: bigint
+  /** Whether it carries other payments beside this one. */
+  readonly many: boolean
+}
+
+/** Writes a signed transaction ahead. What is not written is not sent. */
+export type WriteAhead = (prepared: Prepared) => Promise<void>
 
 /** What a prepared transaction is for. A refund may stand in the same log as the charge. */
 export type Kind = 'charge' | 'refund'
@@ -29,4 +54,24 @@ export async function written(log: Log, kind: Kind): Promise<readonly Written[]>
     const prepared = readPrepared(data)
     return prepared ? [{ ...prepared, validBefore: BigInt(validBefore) }] : []
   })
+}
+
+/** A prepared transaction as the data of a step. */
+function writePrepared(prepared: Prepared): JsonObject {
+  return { ...prepared, fee: prepared.fee.toString(), tip: prepared.tip.toString() }
+}
+
+/** What {@link writePrepared} wrote; undefined for any other data. */
+function readPrepared(data: JsonObject): Prepared | undefined {
+  const { sender = ZERO_ADDRESS, to, data: input, gas, raw, hash, nonce, fee, tip, many } = data
+  if (!isHex(sender) || !isHex(to) || !isHex(input) || !isHex(raw) || !isHex(hash)) return undefined
+  if (typeof gas !== 'number' || typeof nonce !== 'number') return undefined
+  if (typeof fee !== 'string' || typeof tip !== 'string') return undefined
+  const price = { fee: BigInt(fee), tip: BigInt(tip) }
+  return { sender, to, data: input, gas, raw, hash, nonce, ...price, many: many === true }
+}
+
+/** Whether it is bytes as we write them. */
+export function isHex(value: unknown): value is Hex {
+  return typeof value === 'string' && /^0x[0-9a-f]*$/.test(value)
 }

@@ -18,7 +18,7 @@ import {
 import type { Hex } from './hex.ts'
 import { quantity } from './hex.ts'
 import type { Proof } from './proof.ts'
-import type { Answer, Parse, Rpc } from './rpc.ts'
+import type { Answer, Parse, Read, Rpc } from './rpc.ts'
 import { readHex, readNumber } from './rpc.ts'
 
 /** Multicall3, at the same address on all common chains. */
@@ -38,6 +38,9 @@ export interface Spend {
   readonly amount: bigint
 }
 
+/** What names a nonce. */
+export type NonceOf = Pick<Spend, 'token' | 'from' | 'nonce'>
+
 /** A line that a contract wrote. */
 interface LogLine {
   readonly address: string
@@ -51,12 +54,14 @@ export interface Mined {
   readonly ok: boolean
   readonly block: bigint
   readonly blockHash: Hex
+  /** What its sender paid for it, in wei, the part of a layer below included. */
+  readonly cost: bigint
   readonly logs: readonly LogLine[]
 }
 
 /** Where a nonce went: into our payment, elsewhere, or it cannot be seen. */
 export type Trace =
-  | { readonly kind: 'paid'; readonly hash: Hex; readonly at: number; readonly block: bigint }
+  | { readonly kind: 'paid'; readonly mined: Mined; readonly at: number }
   | { readonly kind: 'elsewhere' }
   | { readonly kind: 'unseen' }
 
@@ -76,9 +81,18 @@ export interface Reader {
     calls: readonly Call[],
     options?: { readonly from?: Hex; readonly gas?: number },
   ): Promise<readonly CallAnswer[] | 'reverted'>
-  state(spend: Pick<Spend, 'token' | 'from' | 'nonce'>): Promise<NonceState>
+  /** At that block, or the newest. A node that has not come so far does not answer. */
+  state(spend: NonceOf, block?: bigint): Promise<NonceState>
+  /** The same from several nodes, each by itself. */
+  states(spend: NonceOf, count: number): Promise<readonly NonceState[]>
   /** Undefined while it is in no block. */
   mined(hash: Hex): Promise<Mined | undefined>
+  /** Several at once, in one round trip where the node takes that. */
+  minedAll(hashes: readonly Hex[]): Promise<readonly (Mined | undefined)[]>
+  /** Whether so many nodes, each by itself, have it in the same block. */
+  agreed(mined: Mined, count: number): Promise<boolean>
+  /** Which of the accounts have code, asked in one call. A delegation (EIP-7702) is code. */
+  withCode(accounts: readonly Hex[]): Promise<readonly boolean[]>
   /** Looks for the transaction that used the nonce, newest blocks first. */
   trace(spend: Spend): Promise<Trace>
   height(): Promise<bigint>
@@ -117,10 +131,30 @@ export function createReader(rpc: Rpc): Reader {
 
   const height = (): Promise<bigint> => rpc.read('eth_blockNumber', [], readNumber)
 
-  const mined = (hash: Hex): Promise<Mined | undefined> =>
-    rpc.read('eth_getTransactionReceipt', [hash], (said) =>
-      said === null ? undefined : readMined(said),
+  const mined = (hash: Hex, read: Read = rpc.read): Promise<Mined | undefined> =>
+    read('eth_getTransactionReceipt', [hash], (said) => readReceipt(said, hash))
+
+  const minedAll: Reader['minedAll'] = (hashes) =>
+    rpc.many(
+      'eth_getTransactionReceipt',
+      hashes.map((hash) => [hash]),
+      (said, i) => readReceipt(said, hashes[i]),
     )
+
+  const agreed: Reader['agreed'] = async ({ hash, blockHash }, count) => {
+    const found = await rpc.each(count, (read) => mined(hash, read))
+    return found.every((one) => one?.blockHash === blockHash)
+  }
+
+  /** A program that is only run (creation code without a receiver): for each word behind it, the size of that code. */
+  const withCode: Reader['withCode'] = async (accounts) => {
+    const data = `${CODE_SIZES}${accounts.map(padded).join('')}`
+    return rpc.read('eth_call', [{ data }, 'latest'], (said) => {
+      const sizes = readHex(said)
+      if (sizes.length !== 2 + 64 * accounts.length) throw new Error('not as many sizes as asked')
+      return accounts.map((_, i) => uint(sizes, 32 * i) !== 0n)
+    })
+  }
 
   const trace = async (spend: Spend): Promise<Trace> => {
     let to = await height()
@@ -152,22 +186,29 @@ export function createReader(rpc: Rpc): Reader {
     if (!found) return { kind: 'unseen' }
     if (!pays(found, spend)) return { kind: 'elsewhere' }
     const at = Number(await rpc.read('eth_getBlockByHash', [found.blockHash, false], readTime))
-    return { kind: 'paid', hash, at: at * 1000, block: found.block }
+    return { kind: 'paid', mined: found, at: at * 1000 }
   }
 
   /** Both at one block: an unused nonce was unused at that time. */
-  const state: Reader['state'] = async (spend) => {
+  const stateBy = async (spend: NonceOf, read: Read, block?: bigint): Promise<NonceState> => {
+    const tag = block === undefined ? 'latest' : quantity(block)
     const asked = stateCall(spend)
     const clock: Call = { target: MULTICALL3, data: timestamp, allowFailure: false }
-    if (batched) {
-      const answers = await batch([asked, clock])
-      const time = answers === 'reverted' ? undefined : uint(answers[1]?.data ?? '0x')
-      if (answers === 'reverted' || time === undefined) throw unreadable()
-      return { used: readState(answers[0]), time }
-    }
+    const look = <T>(to: Hex, data: Hex, parse: Parse<T>): Promise<T> =>
+      read('eth_call', [{ to, data }, tag], parse)
+    if (batched)
+      return look(MULTICALL3, encodeBatch([asked, clock]), (said) => {
+        const [state, at] = readBatch(said, 2)
+        const time = uint(at?.data ?? '0x')
+        if (time === undefined) throw unreadable()
+        return { used: readState(state), time }
+      })
     // The time first: a nonce that is unused later was unused at that time too.
-    const time = await rpc.read('eth_getBlockByNumber', ['latest', false], readTime)
-    return { used: readState(await single(asked, {})), time }
+    const time = await read('eth_getBlockByNumber', [tag, false], readTime)
+    const used = await look(asked.target, asked.data, (said) =>
+      readState({ ok: true, data: readHex(said) }),
+    )
+    return { used, time }
   }
 
   return {
@@ -178,14 +219,24 @@ export function createReader(rpc: Rpc): Reader {
       batched = (await rpc.read('eth_getCode', [MULTICALL3, 'latest'], readHex)) !== '0x'
     },
     batch,
-    state,
-    mined,
+    state: (spend, block) => stateBy(spend, rpc.read, block),
+    states: (spend, count) => rpc.each(count, (read) => stateBy(spend, read)),
+    mined: (hash) => mined(hash),
+    minedAll,
+    agreed,
+    withCode,
     trace,
     height,
   }
 }
 
 const timestamp = selectors.getCurrentBlockTimestamp
+
+/**
+ * Copies the words behind it into memory, puts the size of the code of each in its place, and
+ * returns them.
+ */
+const CODE_SIZES: Hex = '0x6024380380602460003960005b81811015601f5780513b8152602001600c565b506000f3'
 
 /**
  * Whether the transaction made this payment, by the token's own words: `AuthorizationUsed` with the nonce and, right
@@ -221,7 +272,7 @@ function isTransfer(line: LogLine, from: Hex, to: Hex, amount: bigint): boolean 
 }
 
 /** `authorizationState(from, nonce)`. */
-export function stateCall(spend: Pick<Spend, 'token' | 'from' | 'nonce'>): Call {
+export function stateCall(spend: NonceOf): Call {
   const data = encode(selectors.authorizationState, padded(spend.from), spend.nonce.slice(2))
   return { target: spend.token, data, allowFailure: true }
 }
@@ -268,13 +319,19 @@ function readBatch(said: Json, count: number): readonly CallAnswer[] {
   return answers
 }
 
-function readMined(said: Json): Mined {
-  const { transactionHash, status, blockNumber, blockHash, logs } = readObject(said)
+/** A receipt of another transaction than was asked for is a fault of the node. */
+function readReceipt(said: Json, hash: Hex | undefined): Mined | undefined {
+  if (said === null) return undefined
+  const { transactionHash, status, blockNumber, blockHash, logs, ...paid } = readObject(said)
+  const { gasUsed = '0x0', effectiveGasPrice = '0x0', l1Fee = '0x0' } = paid
+  const found = readHex(transactionHash)
+  if (found !== hash) throw new Error('the receipt of another transaction')
   return {
-    hash: readHex(transactionHash),
+    hash: found,
     ok: status === '0x1',
     block: readNumber(blockNumber),
     blockHash: readHex(blockHash),
+    cost: readNumber(gasUsed) * readNumber(effectiveGasPrice) + readNumber(l1Fee ?? '0x0'),
     logs: readList(logs).map(readLine),
   }
 }
