@@ -236,6 +236,8 @@ export interface Ledger {
     reason: string,
     claim?: number,
   ): Promise<'voided' | 'replayed' | 'posted' | 'absent' | 'lost'>
+  /** Voids a claim whose lease ran out with nothing written ahead; false, in the same step, if that is not so. */
+  expire(key: string, claim: number): Promise<boolean>
   find(key: string): Promise<Held | undefined>
   /** Pending transfers, oldest first: what a restart must look at. */
   pending(): Promise<readonly Held[]>

@@ -51,6 +51,8 @@ export const DEFERRED_MAX = 100
 export const KEEP_MS = 3_600_000
 /** When to come back for something that is being worked on. */
 export const RETRY_MS = 2_000
+/** Most deliveries that are remembered while the books cannot be written. */
+export const GONE_MAX = 10_000
 /** Chance in an offer that is a secret. */
 const NONCE_BYTES = 12
 
@@ -70,6 +72,13 @@ export interface GateParts {
 }
 
 type Entry = Pass | Kept | Refusal
+/** Settled and posted, and ours to deliver until then. */
+interface Sold {
+  readonly kind: 'serve'
+  readonly receipt: Receipt
+  readonly until: number
+}
+
 type Outcome = Awaited<ReturnType<Pass['finish']>>
 
 /** A claim that this gate holds: what is worked on now. */
@@ -105,6 +114,8 @@ export function createGate(parts: GateParts): Gate {
   /** Keys that this process works on: nobody else here may touch them. */
   const working = new Set<string>()
   const deferred = new Set<Promise<unknown>>()
+  /** What has left, where that could not be written yet. */
+  const gone = new Set<string>()
 
   const chance = parts.chance ?? systemChance
   const shelf = parts.vault && parts.seal && { vault: parts.vault, seal: parts.seal }
@@ -223,8 +234,10 @@ export function createGate(parts: GateParts): Gate {
   async function check(ask: Ask, credential: Credential): Promise<Entry> {
     const accepted = accept(ask, credential)
     const { proof } = credential
-    if ('code' in accepted)
-      return (await paidBefore(ask, credential, accepted)) ?? refuse(ask, accepted)
+    if ('code' in accepted) {
+      const before = accepted.code === 'offer-expired' && isBound(credential.offer)
+      return (before && (await paidBefore(ask, credential.offer, proof))) || refuse(ask, accepted)
+    }
     if (proof === undefined)
       return refuse(
         ask,
@@ -239,13 +252,11 @@ export function createGate(parts: GateParts): Gate {
       verdict = await rail.verify(offer, proof, payableForMs(ask))
       const { payer = '' } = verdict
       if (verdict.ok) return await claim({ ask, offer, proof, rail, key: verdict.key, payer })
-      if (verdict.problem.code === 'proof-expired')
-        return (await paidBefore(ask, credential, verdict.problem)) ?? refuse(ask, verdict.problem)
       if (verdict.problem.code === 'payment-spent' && verdict.key !== undefined)
         return await spent({ ask, offer, proof, rail, key: verdict.key, payer }, verdict.problem)
     }
     assert(verdict && !verdict.ok, 'an accepted credential has an offer')
-    return refuse(ask, verdict.problem)
+    return (await paidBefore(ask, accepted[0], proof)) ?? refuse(ask, verdict.problem)
   }
 
   /** The offers that the credential may be for: its own, checked, or those that quoting finds again. */
@@ -263,18 +274,14 @@ export function createGate(parts: GateParts): Gate {
     return first ? [first, ...others] : unsupported
   }
 
-  /** What comes too late to be paid may have been paid in time: then it is no reason to pay again. */
-  async function paidBefore(
-    ask: Ask,
-    { offer, proof }: Credential,
-    why: Problem,
-  ): Promise<Entry | undefined> {
+  /** What does not hold now may have held before: a payment in the books is no reason to pay again. */
+  async function paidBefore(ask: Ask, offer: Offer, proof: unknown): Promise<Entry | undefined> {
     const rail = find(offer)
-    if (!late.includes(why.code) || !rail || !isBound(offer) || proof === undefined)
-      return undefined
+    if (!rail || proof === undefined) return undefined
     const { key, payer } = rail.identify(offer, proof)
     const held = await ledger.find(key)
-    if (!held || held.state === 'voided' || offerId(held) !== offer.id) return undefined
+    if (!held || held.state === 'voided' || held.purpose !== purposeOf(ask.resource))
+      return undefined
     return await again({ ask, offer, proof, rail, key, payer }, held)
   }
 
@@ -421,68 +428,98 @@ export function createGate(parts: GateParts): Gate {
 
   /** Paid, and perhaps never received: the same proof may fetch it again, one at a time, until a first byte has left. */
   async function redeliver(work: Work, held: Held): Promise<Entry> {
-    const receipt = receiptOf(held)
     const { ask, key } = work
-    if (held.steps.some((step) => step.type === 'delivered'))
-      return refused(
-        ask,
-        problem(
-          'payment-delivered',
-          'What this payment bought has been delivered. Pay again to have it again.',
-          { receipt },
-        ),
-      )
-    const until = held.steps.findLast((step) => step.type === 'settled' || step.type === 'released')
-      ?.data['deliverBy']
-    if (typeof until === 'number' && until > clock.now()) return inFlight(work, until - clock.now())
+    if (isDelivered(held)) return deliveredBefore(work, held)
+    const until = deliverByOf(held)
+    if (until > clock.now()) return inFlight(work, until - clock.now())
+    const turn = await takeTurn(work)
+    if (turn === undefined) return inFlight(work)
+    // Only now is nobody else at it: what was read before the turn may be old.
+    const now = await ledger.find(key)
+    assert(now?.state === 'posted', 'what is posted stays so')
+    if (isDelivered(now)) return deliveredBefore(work, now)
+    if (deliverByOf(now) > clock.now()) {
+      await giveTurn(key, turn)
+      return inFlight(work, deliverByOf(now) - clock.now())
+    }
+    const receipt = receiptOf(now)
+    const served = createFlag()
+    return {
+      kind: 'pass',
+      key,
+      finish: async (success, answer) => {
+        const mine = await ledger.find(turnOf(key))
+        if (mine?.claim !== turn || mine.state !== 'pending') return inFlight(work)
+        if (success) await keep(work, answer)
+        else await giveTurn(key, turn)
+        served.set(success)
+        return { kind: 'serve', receipt }
+      },
+      delivered: () => void (served.is() && delivered(ask, key)),
+      lost: () => void giveTurn(key, turn).catch((error: unknown) => fault('lost', error)),
+    }
+  }
+
+  function deliveredBefore({ ask }: Work, held: Held): Refusal {
+    const detail = 'What this payment bought has been delivered. Pay again to have it again.'
+    return refused(ask, problem('payment-delivered', detail, { receipt: receiptOf(held) }))
+  }
+
+  function isDelivered({ key, steps }: Held): boolean {
+    return gone.has(key) || steps.some((step) => step.type === 'delivered')
+  }
+
+  /** The right to deliver what is posted, as a claim that is leased like any other. Its number, if it is ours. */
+  async function takeTurn({ ask, key }: Work): Promise<number | undefined> {
     const turn = await ledger.transfer({
-      key: `${key}/delivery`,
-      purpose: held.purpose,
+      key: turnOf(key),
+      purpose: 'delivery',
       asset: 'delivery',
       amount: 0n,
       legs: [{ debit: `${WORLD}owed`, credit: `${WORLD}delivered` }],
       leaseUntilAt: clock.now() + (ask.sale.workMs ?? WORK_MS) + DELIVER_MS,
       note: {},
     })
-    if (turn.outcome !== 'made') return inFlight(work)
-    return {
-      kind: 'pass',
-      key,
-      finish: async (success, answer) => {
-        if (success) await keep(work, answer)
-        else await ledger.void(`${key}/delivery`, 'work-failed')
-        return { kind: 'serve', receipt }
-      },
-      delivered: () => delivered(key),
-      lost: () =>
-        void ledger
-          .void(`${key}/delivery`, 'work-failed')
-          .catch((error: unknown) => fault('lost', error)),
-    }
+    return turn.outcome === 'made' ? turn.claim : undefined
+  }
+
+  async function giveTurn(key: string, turn: number): Promise<void> {
+    await ledger.void(turnOf(key), 'work-failed', turn)
   }
 
   async function settleFirst(work: Claimed): Promise<Entry> {
     const outcome = await settle(work)
-    if (outcome.kind === 'refused') {
-      working.delete(work.key)
-      return outcome
-    }
-    return settledPass(work, outcome.receipt)
+    if (outcome.kind === 'serve') return settledPass(work, outcome)
+    working.delete(work.key)
+    return outcome
   }
 
-  async function paid(work: Claimed, found: Settlement & { state: 'settled' }): Promise<Entry> {
-    if (!(await post(work, work.offer, found, clock.now() + DELIVER_MS))) return inFlight(work)
-    return settledPass(work, toReceipt(work.offer, found))
+  async function paid(
+    work: Claimed,
+    found: Settlement & { state: 'settled' },
+  ): Promise<Pass | Refusal> {
+    const until = await sell(work, found, work.ask.sale.workMs ?? WORK_MS)
+    if (until === undefined) return inFlight(work)
+    return settledPass(work, { kind: 'serve', receipt: toReceipt(work.offer, found), until })
   }
 
   /** The money has moved already: work that fails leaves the payment good for another try. */
-  function settledPass(work: Claimed, receipt: Receipt | undefined): Pass {
+  function settledPass(work: Claimed, { receipt, until }: Sold): Pass {
     const { key, claim: mine } = work
     return passOf(work, async (success, answer) => {
-      if (success) await keep(work, answer)
-      else await ledger.step(key, { type: 'released', data: { deliverBy: 0 } }, mine)
-      return { kind: 'serve', ...(receipt && { receipt }) }
+      if (!success) await ledger.step(key, { type: 'released', data: { deliverBy: 0 } }, mine)
+      else if (await mayDeliver(work, until)) await keep(work, answer)
+      else return inFlight(work)
+      return { kind: 'serve', receipt }
     })
+  }
+
+  /** Whether what was sold is still ours to deliver: in its time, or by a turn that nobody has had before. */
+  async function mayDeliver(work: Work, until: number): Promise<boolean> {
+    if (clock.now() < until) return true
+    if ((await takeTurn(work)) === undefined) return false
+    const held = await ledger.find(work.key)
+    return held?.state === 'posted' && !isDelivered(held)
   }
 
   function pass(work: Claimed): Pass {
@@ -515,31 +552,41 @@ export function createGate(parts: GateParts): Gate {
   }
 
   function passOf(work: Claimed, end: Pass['finish']): Pass {
+    const { ask, key } = work
+    const served = createFlag()
     let finished = false
     return {
       kind: 'pass',
-      key: work.key,
+      key,
       async finish(success, answer) {
         assert(!finished, 'work ends once')
         finished = true
         try {
-          return await end(success, answer)
+          const outcome = await end(success, answer)
+          served.set(success && outcome.kind === 'serve')
+          return outcome
         } catch (error) {
-          return refuse(work.ask, trouble('finish', error))
+          return refuse(ask, trouble('finish', error))
         } finally {
-          working.delete(work.key)
+          working.delete(key)
         }
       },
-      delivered: () => delivered(work.key),
-      lost: () => undelivered(work),
+      // The answer of work that failed is nothing that was bought.
+      delivered: () => void (served.is() && delivered(ask, key)),
+      lost: () => void (served.is() && undelivered(work)),
     }
   }
 
-  function delivered(key: string): void {
-    observe({ type: 'delivered', at: clock.now(), key })
-    ledger
-      .step(key, { type: 'delivered', data: {} })
-      .catch((error: unknown) => fault('delivered', error))
+  /** Writes down that the first byte has left. Until that is written, this process remembers it. */
+  function delivered({ request }: Ask, key: string): void {
+    observe({ type: 'delivered', at: clock.now(), request, key })
+    if (gone.size < GONE_MAX) gone.add(key)
+    writeDelivered(key).catch((error: unknown) => fault('delivered', error))
+  }
+
+  async function writeDelivered(key: string): Promise<void> {
+    await ledger.step(key, { type: 'delivered', data: {} })
+    gone.delete(key)
   }
 
   /** Nobody was there any more: whoever brings the proof may have it at once. */
@@ -554,12 +601,14 @@ export function createGate(parts: GateParts): Gate {
     return { kind: 'serve' }
   }
 
-  async function settle(work: Claimed, log: Log = logOf(work)): Promise<Outcome> {
+  async function settle(work: Claimed, log: Log = logOf(work)): Promise<Sold | Refusal> {
     const { ask, offer, key, rail, claim: mine } = work
     const settlement = await rail.settle(offer, work.proof, key, log)
     if (settlement.state === 'settled') {
-      if (!(await post(work, offer, settlement, clock.now() + DELIVER_MS))) return inFlight(work)
-      return { kind: 'serve', receipt: toReceipt(offer, settlement) }
+      const workLeftMs = ask.sale.settle === 'before-work' ? (ask.sale.workMs ?? WORK_MS) : 0
+      const until = await sell(work, settlement, workLeftMs)
+      if (until === undefined) return inFlight(work)
+      return { kind: 'serve', receipt: toReceipt(offer, settlement), until }
     }
     if (settlement.state === 'failed') {
       await abandon(work, settlement.problem.code)
@@ -570,21 +619,34 @@ export function createGate(parts: GateParts): Gate {
   }
 
   /**
-   * The commit that makes it a sale. Until `deliverBy` its maker delivers it; after that whoever brings the proof. False
-   * when the claim is somebody else's by now, and the sale with it.
+   * Posts, and tells until when it is ours to deliver. Not at all when the claim is another's by now, or when somebody who
+   * thought us dead has posted it, or our time is over, and another has the turn.
    */
+  async function sell(
+    work: Claimed,
+    found: Settlement & { state: 'settled' },
+    workLeftMs: number,
+  ): Promise<number | undefined> {
+    const until = clock.now() + DELIVER_MS + workLeftMs
+    const done = await post(work, work.offer, found, until)
+    if (done !== 'posted' && done !== 'replayed') return undefined
+    const ours = await mayDeliver(work, done === 'posted' ? until : 0)
+    return ours ? until : undefined
+  }
+
+  /** The commit that makes it a sale. Until `deliverBy` its maker delivers it; after that whoever brings the proof. */
   async function post(
     { key, claim }: Pick<Held, 'key' | 'claim'>,
     offer: Offer,
     settlement: Settlement & { state: 'settled' },
     deliverBy: number,
-  ): Promise<boolean> {
+  ): ReturnType<Ledger['post']> {
     const { reference, payer, settledAt } = settlement
     const data: JsonObject = { reference, payer, settledAt, deliverBy }
     const done = await ledger.post(key, undefined, { type: 'settled', data }, claim)
-    if (done !== 'posted' && done !== 'replayed') return false
-    observe({ type: 'settled', at: clock.now(), key, reference, amount: offer.amount })
-    return true
+    if (done === 'posted')
+      observe({ type: 'settled', at: clock.now(), key, reference, amount: offer.amount })
+    return done
   }
 
   async function abandon({ key, claim }: Pick<Held, 'key' | 'claim'>, code: Code): Promise<void> {
@@ -607,12 +669,12 @@ export function createGate(parts: GateParts): Gate {
   }
 
   async function recover(): Promise<void> {
+    for (const key of gone) await writeDelivered(key)
     for (const held of await ledger.pending()) {
       const idle = held.leaseUntilAt <= clock.now() || held.steps.at(-1)?.type === 'unknown'
       if (!idle || working.has(held.key) || !isSale(held)) continue
       // Nothing was written ahead, so nothing was sent: the claim of a process that died in the middle of its work.
-      if (held.steps.length === 0) await ledger.void(held.key, 'lease-expired', held.claim)
-      else await closed(held)
+      if (held.steps.length > 0 || !(await ledger.expire(held.key, held.claim))) await closed(held)
     }
   }
 
@@ -632,8 +694,23 @@ export function createGate(parts: GateParts): Gate {
   }
 }
 
-/** Refusals of a payment that may have been a good one. */
-const late: readonly Code[] = ['offer-expired', 'proof-expired']
+/** The key of the turn at delivering what was paid under another key. */
+function turnOf(key: string): string {
+  return `${key}/delivery`
+}
+
+/** Until when the maker of a sale, or whoever got it back, may still deliver it. */
+function deliverByOf({ steps }: Held): number {
+  const last = steps.findLast(({ type }) => type === 'settled' || type === 'released')
+  const until = last?.data['deliverBy']
+  return typeof until === 'number' ? until : 0
+}
+
+/** Whether the work was done and its answer may be called delivered. */
+function createFlag(): { set(value: boolean): void; is(): boolean } {
+  let flag = false
+  return { set: (value) => void (flag = value), is: () => flag }
+}
 
 function offerId(held: Held): string {
   return isSale(held) ? readNote(held.note).offer.id : ''

@@ -1,6 +1,16 @@
 import { assert } from '../core/assert.ts'
 import type { Clock, Ledger } from '../core/ports.ts'
-import { balances, find, journal, pending, post, step, transfer, voidTransfer } from './ledger.ts'
+import {
+  balances,
+  expire,
+  find,
+  journal,
+  pending,
+  post,
+  step,
+  transfer,
+  voidTransfer,
+} from './ledger.ts'
 import type { Mark } from './ledger.ts'
 import type { Page } from './page.ts'
 import { checkName, toDraft, toEntry } from './row.ts'
@@ -34,6 +44,7 @@ export type Command =
       readonly reason: string
       readonly claim: number | undefined
     }
+  | { readonly verb: 'expire'; readonly at: number; readonly key: string; readonly claim: number }
   | { readonly verb: 'find'; readonly key: string }
   | { readonly verb: 'pending' }
   | { readonly verb: 'balances' }
@@ -50,6 +61,8 @@ export function perform(page: Page, command: Command): Awaited<ReturnType<Ledger
       return post(page, command)
     case 'void':
       return voidTransfer(page, command.key, command.reason, command.at, command.claim)
+    case 'expire':
+      return expire(page, command.key, command.claim, command.at)
     case 'find':
       return find(page, command.key)
     case 'pending':
@@ -94,6 +107,7 @@ export function createLedger({ send, close }: Runner, clock: Clock): Ledger {
       checkName(reason)
       return ask({ verb: 'void', at: at(), key, reason, claim })
     },
+    expire: async (key, claim) => ask({ verb: 'expire', at: at(), key, claim }),
     find: async (key) => ask({ verb: 'find', key }),
     pending: async () => ask({ verb: 'pending' }),
     balances: async () => ask({ verb: 'balances' }),

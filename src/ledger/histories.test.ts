@@ -102,6 +102,14 @@ const call: fc.Arbitrary<Call> = fc.oneof(
             ledger.post(k, n, s, c),
       ),
   },
+  {
+    weight: 1,
+    arbitrary: fc.tuple(key, fc.integer({ min: 1, max: 40 })).map(
+      ([k, c]): Call =>
+        (ledger) =>
+          ledger.expire(k, c),
+    ),
+  },
   { weight: 1, arbitrary: fc.constant<Call>((ledger) => ledger.pending()) },
   { weight: 1, arbitrary: fc.constant<Call>(async (ledger) => sorted(await ledger.balances())) },
   {

@@ -104,6 +104,14 @@ export function voidTransfer(
   return 'voided'
 }
 
+/** Voids what was claimed, has run out, and has nothing written ahead. Nobody can have prepared it meanwhile. */
+export function expire(page: Page, key: string, claim: number, at: number): boolean {
+  const entry = page.entry(key)
+  if (entry?.state !== 'pending' || isLost(entry, claim) || stands(entry, at)) return false
+  release(page, entry, LEASE_EXPIRED, at)
+  return true
+}
+
 /** The transfer under the key. */
 export function find(page: Page, key: string): Held | undefined {
   const entry = page.entry(key)

@@ -98,6 +98,14 @@ export function memory({ clock = systemClock }: { readonly clock?: Clock } = {})
         release(held, reason)
         return 'voided'
       }),
+    expire: async (key, claim) =>
+      run(() => {
+        const held = books.get(key)
+        if (held?.state !== 'pending' || held.claim !== claim) return false
+        if (held.steps.length > 0 || held.leaseUntilAt > clock.now()) return false
+        release(held, 'lease-expired')
+        return true
+      }),
     find: async (key) => run(() => books.get(key)),
     pending: async () => run(() => [...books.values()].filter(({ state }) => state === 'pending')),
     balances: async () => run(() => sums([...books.values()])),

@@ -126,6 +126,25 @@ export function ledgerSuite(name: string, make: () => Promise<Subject>): void {
       assert.equal(await ledger.post('a', undefined, undefined, late), 'posted')
     })
 
+    prove(
+      'lets a claim expire only after its lease, unprepared, and by its own number',
+      async (s) => {
+        const { ledger, clock } = s
+        const { claim } = await made(ledger, charge(clock))
+        assert.equal(await ledger.expire('a', claim), false)
+        clock.advance(LEASE_MS)
+        assert.equal(await ledger.expire('a', claim + 1), false)
+        assert.equal(await ledger.expire('b', claim), false)
+        assert.equal(await ledger.expire('a', claim), true)
+        assert.equal(await ledger.expire('a', claim), false)
+        const again = await made(ledger, charge(clock))
+        await ledger.step('a', { type: 'prepared', data: {} }, again.claim)
+        clock.advance(LEASE_MS)
+        assert.equal(await ledger.expire('a', again.claim), false)
+        assert.equal((await ledger.find('a'))?.state, 'pending')
+      },
+    )
+
     prove('neither posts nor voids what is posted or absent', async ({ ledger, clock }) => {
       await ledger.transfer(charge(clock))
       await ledger.post('a', 4n)

@@ -48,6 +48,7 @@ function through(
     step: (...args) => around('step', args, () => ledger.step(...args)),
     post: (...args) => around('post', args, () => ledger.post(...args)),
     void: (...args) => around('void', args, () => ledger.void(...args)),
+    expire: (...args) => around('expire', args, () => ledger.expire(...args)),
     find: (...args) => around('find', args, () => ledger.find(...args)),
     pending: () => around('pending', [], () => ledger.pending()),
     balances: () => around('balances', [], () => ledger.balances()),
@@ -211,6 +212,7 @@ export function seated(ledger: Ledger, seat: Seat): Ledger {
     },
     post: (key, ...rest) => ledger.post(bare(key), ...rest),
     void: (key, ...rest) => ledger.void(bare(key), ...rest),
+    expire: (key, ...rest) => ledger.expire(bare(key), ...rest),
     async find(key) {
       const held = await ledger.find(bare(key))
       return held && shown(held)

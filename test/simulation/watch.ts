@@ -109,14 +109,6 @@ export const gaps: Readonly<Record<string, string>> = {
     'An answer that was lost or cut after it had left: without a vault the same proof gets 410, and a payer closes a purchase at the head of its answer, before the body is there.',
   'served-again':
     'Goods whose "delivered" was lost with the process or the disk are made once more, with other bytes.',
-  'delivered-again':
-    'That goods are still owed is read before the turn at delivering them is claimed, and not read again after it.',
-  'served-at-once':
-    'Whoever holds a sale works and delivers on after its "deliverBy", while the same proof is let in again.',
-  'refused-unlooked':
-    'A payment that was sent or posted is answered 402 when its offer or proof has expired or its account is empty: the gate asks the rail before the books.',
-  'failed-and-delivered':
-    'Work that failed after the money had moved is marked delivered, so the same proof gets 410 instead of another try.',
   'came-late':
     'After the end of a payment its payer adopts it no more, and the gate knows it no more: what was paid for is not fetched.',
   undone:
