@@ -473,7 +473,10 @@ describe('an answer that is kept', () => {
     const pass = admitted(await w.gate.admit(w.ask(credential, keep)))
     assert.equal(code(await pass.finish(true, Buffer.from('weather'))), 'serve')
     pass.delivered()
-    assert.ok(!Buffer.from(stored.get('n1') ?? []).includes('weather'), 'it lies there sealed')
+    assert.ok(
+      !Buffer.from([...stored.values()][0] ?? []).includes('weather'),
+      'it lies there sealed',
+    )
     for (const _ of [1, 2]) {
       const again = await w.gate.admit(w.ask(credential, keep))
       assert.ok(again.kind === 'kept')

@@ -410,19 +410,22 @@ export function createGate(parts: GateParts): Gate {
   }
 
   /** The answer itself, for whoever names the very offer that was paid. */
-  async function kept({ key, offer }: Work, held: Held): Promise<Kept | undefined> {
+  async function kept({ offer }: Work, held: Held): Promise<Kept | undefined> {
     if (!shelf || nonceOf(offer) === undefined || offerId(held) !== offer.id) return undefined
-    const sealed = await shelf.vault.get(key)
-    const answer = sealed && shelf.seal.open(key, sealed)
+    const name = shelfOf(held)
+    const sealed = await shelf.vault.get(name)
+    const answer = sealed && shelf.seal.open(name, sealed)
     return answer && { kind: 'kept', receipt: receiptOf(held), answer }
   }
 
   /** Keeps the answer before the money moves: whatever happens then, it is there. Want of room is told, and no more. */
-  async function keep({ key, ask, offer }: Work, answer: Uint8Array | undefined): Promise<void> {
+  async function keep(work: Claimed, answer: Uint8Array | undefined): Promise<void> {
+    const { ask, offer } = work
     if (!shelf || !answer || !ask.sale.keep || nonceOf(offer) === undefined) return
-    const sealed = shelf.seal.seal(key, answer)
+    const name = shelfOf(work)
+    const sealed = shelf.seal.seal(name, answer)
     await shelf.vault
-      .put(key, sealed, clock.now() + KEEP_MS)
+      .put(name, sealed, clock.now() + KEEP_MS)
       .catch((error: unknown) => fault('keep', error))
   }
 
@@ -450,7 +453,7 @@ export function createGate(parts: GateParts): Gate {
       finish: async (success, answer) => {
         const mine = await ledger.find(turnOf(key))
         if (mine?.claim !== turn || mine.state !== 'pending') return inFlight(work)
-        if (success) await keep(work, answer)
+        if (success) await keep({ ...work, claim: now.claim }, answer)
         else await giveTurn(key, turn)
         served.set(success)
         return { kind: 'serve', receipt }
@@ -697,6 +700,11 @@ export function createGate(parts: GateParts): Gate {
 /** The key of the turn at delivering what was paid under another key. */
 function turnOf(key: string): string {
   return `${key}/delivery`
+}
+
+/** Under what an answer is kept: work whose claim was lost must not lay its own over the one that was sold. */
+function shelfOf({ key, claim }: Pick<Held, 'key' | 'claim'>): string {
+  return `${key}/${claim}`
 }
 
 /** Until when the maker of a sale, or whoever got it back, may still deliver it. */
