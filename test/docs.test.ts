@@ -28,7 +28,11 @@ after(async () => {
 
 function run(example: string, environment: Record<string, string>): ChildProcess {
   const env = { PATH: process.env['PATH'] ?? '', ...environment }
-  const child = spawn(process.execPath, [join(root, 'examples', example)], { cwd: directory, env, stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [join(root, 'examples', example)], {
+    cwd: directory,
+    env,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
   children.push(child)
   return child
 }
@@ -46,26 +50,47 @@ test('the seller of the README sells to its buyer, and the money is there', asyn
   const sender = await createSender(chain)
   const buyer = await createBuyer(chain, 100_000n)
   const port = await freePort()
-  run('seller.ts', { SECRET: 'uW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA', RPC: chain.rpc, PAY_TO: payee.address, SENDER_KEY: sender.privateKey, PORT: `${port}` })
+  run('seller.ts', {
+    SECRET: 'uW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA',
+    RPC: chain.rpc,
+    PAY_TO: payee.address,
+    SENDER_KEY: sender.privateKey,
+    PORT: `${port}`,
+  })
   const url = `http://127.0.0.1:${port}/weather`
-  while (!(await fetch(url).then(({ status }) => status === 402, () => false))) await new Promise((done) => setTimeout(done, 20))
+  while (
+    !(await fetch(url).then(
+      ({ status }) => status === 402,
+      () => false,
+    ))
+  )
+    await new Promise((done) => setTimeout(done, 20))
   const child = run('buyer.ts', { PRIVATE_KEY: buyer.privateKey, URL: url })
   let said = ''
   child.stdout?.on('data', (chunk: Buffer) => (said += chunk.toString()))
-  const [code] = await new Promise<[number | null]>((done) => child.once('close', (exit) => done([exit])))
+  const [code] = await new Promise<[number | null]>((done) =>
+    child.once('close', (exit) => done([exit])),
+  )
   assert.equal(code, 0)
   assert.match(said, /\{ sky: 'clear' \} 0x[0-9a-f]{64}/)
   assert.equal(await chain.balanceOf(payee.address), 10_000n)
 })
 
 test('every link in the documents leads to a file that is there', async () => {
-  const pages = (await readdir(root, { recursive: true })).filter((path) => path.endsWith('.md') && !/node_modules|^dist|^\.git\//.test(path))
+  const pages = (await readdir(root, { recursive: true })).filter(
+    (path) => path.endsWith('.md') && !/node_modules|^dist|^\.git\//.test(path),
+  )
   assert.ok(pages.length >= 5)
   const broken: string[] = []
   for (const page of pages) {
     const text = (await readFile(join(root, page), 'utf8')).replaceAll(/```[\s\S]*?```/g, '')
-    const links = [...text.matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)/g)].map((match) => match[1] ?? '')
-    for (const link of links) await readFile(join(root, dirname(page), link)).catch((error: { code: string }) => error.code !== 'EISDIR' && broken.push(`${page}: ${link}`))
+    const links = [...text.matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)/g)].map(
+      (match) => match[1] ?? '',
+    )
+    for (const link of links)
+      await readFile(join(root, dirname(page), link)).catch(
+        (error: { code: string }) => error.code !== 'EISDIR' && broken.push(`${page}: ${link}`),
+      )
   }
   assert.deepEqual(broken, [])
 })

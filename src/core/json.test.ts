@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { fromBase64, toBase64 } from './base64.ts'
 import type { Json } from './json.ts'
 import { JSON_DEPTH_MAX, canonical, readJson } from './json.ts'

@@ -644,7 +644,7 @@ function workOf(world: World): Shop['work'] {
     for (const [name, value] of Object.entries(mine)) response.setHeader(name, value)
     if (path === '/kept') return void response.end(`run ${world.runs}`)
     if (path === '/kept-big')
-      return void (await pipeline(Readable.from(large()), response).catch(() => undefined))
+      return await pipeline(Readable.from(large()), response).catch(() => undefined)
     if (path === '/echo') return void request.pipe(response)
     if (path === '/slow') return void world.go.promise.then(() => response.end('slow'))
     if (path === '/stream') {
@@ -672,7 +672,7 @@ function workOf(world: World): Shop['work'] {
     if (path === '/kept') return new Response(`run ${world.runs}`, { headers: mine })
     if (path === '/kept-big') {
       const body = Readable.toWeb(Readable.from(large()))
-      return new Response(body as unknown as ReadableStream, { headers: mine })
+      return new Response(body as ReadableStream, { headers: mine })
     }
     if (path === '/echo') return new Response(request.body, { headers: mine })
     if (path === '/slow') return await world.go.promise.then(() => new Response('slow'))

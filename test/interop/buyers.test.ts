@@ -9,7 +9,7 @@ import { serve } from '@hono/node-server'
 import { wrapAxiosWithPayment, x402Client as AxiosClient } from '@x402/axios'
 import { ExactEvmScheme } from '@x402/evm/exact/client'
 import { decodePaymentResponseHeader, wrapFetchWithPayment } from '@x402/fetch'
-import axios from 'axios'
+import { create as createAxios } from 'axios'
 import express from 'express'
 import { Hono } from 'hono'
 import {
@@ -144,8 +144,8 @@ for (const name of ['node:http', 'Express', 'Hono'])
 
     test('is paid by npm @x402/axios (v2)', () =>
       paysOnce(async ({ account }) => {
-        const client = new AxiosClient().register('eip155:*', new ExactEvmScheme(account) as never)
-        const response = await wrapAxiosWithPayment(axios.create(), client).get(url())
+        const client = new AxiosClient().register('eip155:*', new ExactEvmScheme(account))
+        const response = await wrapAxiosWithPayment(createAxios(), client).get(url())
         assert.equal(response.status, 200)
         assert.ok(response.headers['payment-response'])
       }))

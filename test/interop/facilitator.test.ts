@@ -63,7 +63,8 @@ test('npm @x402/core settles for our gate, once, and the books have the transact
     assert.equal(again.status, 410)
     assert.equal(await chain.balanceOf(payee.address), 10_000n)
     const posted = (await ledger.journal(0, 100)).find(({ type }) => type === 'settled')
-    assert.match(String(posted?.data['reference']), /^0x[0-9a-f]{64}$/)
+    const reference = posted?.data['reference']
+    assert.ok(typeof reference === 'string' && /^0x[0-9a-f]{64}$/.test(reference))
   } finally {
     await server.close()
     await seller.close()

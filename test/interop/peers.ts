@@ -65,9 +65,9 @@ export async function startFacilitator(chain: Chain): Promise<Peer> {
   const signer = toFacilitatorEvmSigner({
     address: account.address,
     getCode: (args) => client.getCode(args),
-    readContract: (args) => client.readContract({ ...args, args: args.args ?? [] } as never),
+    readContract: (args) => client.readContract(args),
     verifyTypedData: (args) => client.verifyTypedData(args as never),
-    writeContract: (args) => client.writeContract({ ...args, args: args.args ?? [] } as never),
+    writeContract: (args) => client.writeContract(args),
     sendTransaction: (args) => client.sendTransaction(args as never),
     waitForTransactionReceipt: (args) => client.waitForTransactionReceipt(args),
   })
