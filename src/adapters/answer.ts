@@ -12,8 +12,8 @@ export interface Answer {
   readonly status: number
   /** Names and values in turn, as `writeHead` of node:http takes them. */
   readonly head: readonly string[]
-  /** Undefined for `HEAD` and 204. */
-  readonly body: Uint8Array | undefined
+  /** Undefined for `HEAD` and 204. Text goes out in one write with its head. */
+  readonly body: string | Uint8Array | undefined
 }
 
 /** Who may read the answers from a page of another origin. */
@@ -66,8 +66,8 @@ export function createWriter(protocols: readonly Protocol[], cors: Cors): Writer
     listed && typeof origin === 'string' && cors.origins.includes(origin)
 
   function withBody(status: number, type: string, value: unknown, head: readonly string[]): Answer {
-    const body = Buffer.from(JSON.stringify(value))
-    const own = ['Content-Type', type, 'Content-Length', String(body.length)]
+    const body = JSON.stringify(value)
+    const own = ['Content-Type', type, 'Content-Length', String(Buffer.byteLength(body))]
     return { status, head: [...own, ...head, ...common], body }
   }
 
@@ -134,7 +134,8 @@ export function receiptFields(protocol: Protocol, receipt: Receipt | undefined):
 export function toResponse({ status, head, body }: Answer): Response {
   const headers = new Headers()
   for (let i = 0; i < head.length; i += 2) headers.append(head[i] ?? '', head[i + 1] ?? '')
-  return new Response(body && new Uint8Array(body), { status, headers })
+  const init = { status, headers }
+  return new Response(typeof body === 'object' ? new Uint8Array(body) : body, init)
 }
 
 function joined(there: string | null | undefined, names: readonly string[]): string {

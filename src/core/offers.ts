@@ -63,8 +63,18 @@ function text(terms: Terms, r: Resource, expiresAt: number, nonce?: string): str
     amount.amount.toString(),
     payee,
     timeoutMs,
-    canonical(details as Json),
+    detailsText(details),
     expiresAt,
     nonce ?? null,
   ])
+}
+
+const texts = new WeakMap<object, string>()
+
+/** Terms that a rail quotes again and again have the same details. */
+function detailsText(details: unknown): string {
+  if (typeof details !== 'object' || details === null) return canonical(details as Json)
+  const text = texts.get(details) ?? canonical(details as Json)
+  texts.set(details, text)
+  return text
 }

@@ -34,16 +34,27 @@ export function exact(settings: ExactSettings): Method<Details, Proof> {
     name: RAIL,
     network: network.id,
     forms: createForms({ networks: [network], payTo }),
-    quote: (price) =>
+    quote: remembered((price) =>
       network.tokens.flatMap((token) => {
         const amount = amountOf(price, token)
         if (amount === undefined || amount <= 0n || amount > UINT256_MAX) return []
         return [termsOf(network, token, { amount, payee: payTo, timeoutMs })]
       }),
+    ),
     identify: (offer, proof) => ({
       key: keyOf(network, offer.details.asset, proof),
       payer: proof.from,
     }),
+  }
+}
+
+/** Terms do not change, and a route hands in the same price each time. */
+function remembered(quote: Method<Details, Proof>['quote']): Method<Details, Proof>['quote'] {
+  const known = new WeakMap<Price, ReturnType<typeof quote>>()
+  return (price) => {
+    const terms = known.get(price) ?? quote(price)
+    known.set(price, terms)
+    return terms
   }
 }
 
