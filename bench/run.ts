@@ -2,6 +2,7 @@
 import { writeFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
+import { gas } from './gas.ts'
 import { install } from './install.ts'
 import { ledger } from './ledger.ts'
 import { paid } from './paid.ts'
@@ -18,6 +19,7 @@ const benches: Readonly<Record<string, Bench>> = {
   unpaid,
   paid,
   ledger,
+  gas,
   install,
 }
 
