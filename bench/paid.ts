@@ -35,6 +35,8 @@ interface Round {
   readonly perSecond: number
   readonly sellerMs: number
   readonly buyerMs: number
+  /** Requests that were paid for and refused; they are left out of all the rest. */
+  readonly refused: number
 }
 
 /** Latency, rate and CPU time of each side, one buyer at a time and many at once. */
@@ -80,11 +82,12 @@ async function open(
 
 async function round({ seller, url, buyers }: Market, many: number, each: number): Promise<Round> {
   const waits: number[] = []
+  let refused = 0
   const lane = async (payingFetch: typeof fetch): Promise<void> => {
     for (let n = 0; n < each; n++) {
       const startAt = performance.now()
-      await buy(payingFetch, url)
-      waits.push(performance.now() - startAt)
+      if (await buy(payingFetch, url)) waits.push(performance.now() - startAt)
+      else refused++
     }
   }
   const before = { seller: await seller.cpuMicros(), buyer: cpuMicros(), at: performance.now() }
@@ -99,6 +102,7 @@ async function round({ seller, url, buyers }: Market, many: number, each: number
     perSecond: (waits.length * 1_000) / tookMs,
     buyerMs: ms(cpuMicros() - before.buyer),
     sellerMs: ms((await seller.cpuMicros()) - before.seller),
+    refused,
   }
 }
 
@@ -117,10 +121,12 @@ function lines(who: string, [ours = [], peers = []]: readonly Round[][]): readon
       ours: ours.map(of),
       peer: { name: PEER, rounds: peers.map(of) },
     })
+  const refused = [...ours, ...peers].some((round) => round.refused > 0)
   return [
     line('latency', 'ms', 'less', (round) => round.latencyMs),
     line('paid requests', 'per s', 'more', (round) => round.perSecond),
     line("seller's CPU", 'ms', 'less', (round) => round.sellerMs),
     line("buyer's CPU", 'ms', 'less', (round) => round.buyerMs),
+    ...(refused ? [line('refused in a round', 'requests', 'less', (round) => round.refused)] : []),
   ]
 }

@@ -126,7 +126,9 @@ async function measureSlow(
 function buying(fetches: readonly (typeof fetch)[], url: string): () => Promise<void> {
   const [payingFetch] = fetches
   if (!payingFetch) throw new Error('There is no buyer.')
-  return () => buy(payingFetch, url)
+  return async () => {
+    if (!(await buy(payingFetch, url))) throw new Error('The request was not sold.')
+  }
 }
 
 /** Calls of each run, one run after the other. */
