@@ -83,15 +83,25 @@ export function openDatabase(file: string): DatabaseSync {
 
 /** Refuses, with a sentence, a file that another program or a newer version of this one has written. */
 export function checkVersion(db: DatabaseSync, file: string): void {
-  const id = pragma(db, 'application_id')
-  const empty = db.prepare('SELECT 1 FROM sqlite_schema LIMIT 1').get() === undefined
+  const { id, empty, version } = readMarks(db)
   if (id !== APPLICATION_ID && !(id === 0 && empty))
     throw refusal(`${file} is a database of another program. Name another file for the ledger.`)
-  const version = Number(pragma(db, 'user_version'))
   if (version > VERSION)
     throw refusal(
       `${file} was written by a newer version (schema ${version}, this one knows ${VERSION}). Update this program.`,
     )
+}
+
+/** What the file says of itself, at one moment: another process may be making it just now. */
+function readMarks(db: DatabaseSync): { id: unknown; empty: boolean; version: number } {
+  const alone = !db.isTransaction
+  if (alone) db.exec('BEGIN')
+  try {
+    const empty = db.prepare('SELECT 1 FROM sqlite_schema LIMIT 1').get() === undefined
+    return { empty, id: pragma(db, 'application_id'), version: Number(pragma(db, 'user_version')) }
+  } finally {
+    if (alone && db.isTransaction) db.exec('COMMIT')
+  }
 }
 
 /** A check, for every transaction, that no newer program has migrated the file under our feet. */
