@@ -502,8 +502,10 @@ export function createGate(parts: GateParts): Gate {
     found: Settlement & { state: 'settled' },
   ): Promise<Pass | Refusal> {
     const until = await sell(work, found, work.ask.sale.workMs ?? WORK_MS)
-    if (until === undefined) return inFlight(work)
-    return settledPass(work, { kind: 'serve', receipt: toReceipt(work.offer, found), until })
+    if (until !== undefined)
+      return settledPass(work, { kind: 'serve', receipt: toReceipt(work.offer, found), until })
+    working.delete(work.key)
+    return inFlight(work)
   }
 
   /** The money has moved already: work that fails leaves the payment good for another try. */
