@@ -8,6 +8,20 @@ import { fileURLToPath } from 'node:url'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const src = join(root, 'src')
 
+/** All that applications stand on, through `config`. */
+const belowConfig: readonly string[] = [
+  'core',
+  'gate',
+  'facilitator',
+  'payer',
+  'adapters',
+  'ledger',
+  'vault',
+  'protocols/*',
+  'rails/*',
+  'tokens/*',
+]
+
 /** What each room may import, besides itself. `*` is everything of ours. */
 const law: Record<string, readonly string[]> = {
   core: [],
@@ -21,45 +35,9 @@ const law: Record<string, readonly string[]> = {
   payer: ['core'],
   adapters: ['core', 'gate', 'facilitator', 'payer'],
   testing: ['core'],
-  config: [
-    'core',
-    'gate',
-    'facilitator',
-    'payer',
-    'adapters',
-    'ledger',
-    'vault',
-    'protocols/*',
-    'rails/*',
-    'tokens/*',
-  ],
-  sandbox: [
-    'core',
-    'gate',
-    'facilitator',
-    'payer',
-    'adapters',
-    'ledger',
-    'vault',
-    'protocols/*',
-    'rails/*',
-    'tokens/*',
-    'config',
-  ],
-  cli: [
-    'core',
-    'gate',
-    'facilitator',
-    'payer',
-    'adapters',
-    'ledger',
-    'vault',
-    'protocols/*',
-    'rails/*',
-    'tokens/*',
-    'config',
-    'sandbox',
-  ],
+  config: belowConfig,
+  sandbox: [...belowConfig, 'config'],
+  cli: [...belowConfig, 'config', 'sandbox'],
 }
 
 /** Libraries that a single room may know. */

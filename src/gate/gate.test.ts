@@ -26,7 +26,7 @@ import type { Resource } from '../core/resource.ts'
 import type { Seal } from '../core/seal.ts'
 import { createSeal } from '../core/seal.ts'
 import { memory } from '../ledger/memory.ts'
-import { OFFER_VALID_MS, SETTLE_MS, WORK_MS, createGate } from './gate.ts'
+import { DELIVER_MS, OFFER_VALID_MS, SETTLE_MS, WORK_MS, createGate } from './gate.ts'
 
 const SECRET = 'uW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA'
 const START = 1_800_000_000_000
@@ -534,6 +534,11 @@ test('an answer for which nobody was there any more may be fetched at once', asy
   again.delivered()
   assert.equal(code(await w.gate.admit(w.ask(credential))), 'payment-delivered')
   assert.deepEqual([w.calls.settle, await earned(w)], [1, 5n])
+  // The turn at delivery does not stand in the books for ever.
+  assert.equal((await w.books.pending()).length, 1)
+  w.pass(WORK_MS + DELIVER_MS)
+  await w.gate.recover()
+  assert.deepEqual(await w.books.pending(), [])
 })
 
 describe('when the world fails', () => {

@@ -477,7 +477,7 @@ export function createGate(parts: GateParts): Gate {
     const turn = await ledger.transfer({
       key: turnOf(key),
       purpose: 'delivery',
-      asset: 'delivery',
+      asset: TURN,
       amount: 0n,
       legs: [{ debit: `${WORLD}owed`, credit: `${WORLD}delivered` }],
       leaseUntilAt: clock.now() + (ask.sale.workMs ?? WORK_MS) + DELIVER_MS,
@@ -677,6 +677,7 @@ export function createGate(parts: GateParts): Gate {
     for (const key of gone) await writeDelivered(key)
     for (const held of await ledger.pending()) {
       const idle = held.leaseUntilAt <= clock.now() || held.steps.at(-1)?.type === 'unknown'
+      if (isTurn(held)) await ledger.expire(held.key, held.claim)
       if (!idle || working.has(held.key) || !isSale(held)) continue
       // Nothing was written ahead, so nothing was sent: the claim of a process that died in the middle of its work.
       if (held.steps.length > 0 || !(await ledger.expire(held.key, held.claim))) await closed(held)
@@ -697,6 +698,13 @@ export function createGate(parts: GateParts): Gate {
       await Promise.all(deferred)
     },
   }
+}
+
+/** What a turn at delivery moves nothing of. */
+const TURN = 'delivery'
+
+function isTurn({ asset }: Held): boolean {
+  return asset === TURN
 }
 
 /** The key of the turn at delivering what was paid under another key. */
