@@ -5,6 +5,7 @@ import { toJsonSchema } from '@valibot/to-json-schema'
 import type { GenericSchema } from 'valibot'
 import { BASE64_PATTERN, HEADER_CHARS_MAX, headers, messages } from '../src/protocols/x402/wire.ts'
 import { PayloadSchema } from '../src/rails/evm/proof.ts'
+import { CaveatsSchema } from '../src/tokens/macaroon/index.ts'
 
 // Writes the JSON Schemas in `schemas/` from the definitions that the code reads with. With `--check` it writes nothing
 // and fails when they are not what it would write.
@@ -17,6 +18,7 @@ export function writeSchemas(): ReadonlyMap<string, string> {
     ...Object.entries(messages).map(([name, schema]) => message(`x402/${name}`, schema)),
     ...Object.entries(headers).map(([field, carried]) => header(field, carried)),
     message('x402/evm/exact-payload', PayloadSchema),
+    message('tokens/caveats', CaveatsSchema),
   ])
 }
 

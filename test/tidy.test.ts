@@ -46,6 +46,7 @@ const libraries: Record<string, readonly string[]> = {
   secp256k1: ['rails/evm'],
   '@bitauth/libauth': ['rails/evm'],
   'hash-wasm': ['rails/evm'],
+  '@noble/ciphers': ['tokens/macaroon'],
   '@foundry-rs/anvil': ['sandbox'],
   express: ['adapters'],
   fastify: ['adapters'],

@@ -32,6 +32,10 @@ export type Code =
   | 'body-too-large'
   | 'misconfigured'
   | 'work-timed-out'
+  | 'token-invalid'
+  | 'token-insufficient'
+  | 'token-exhausted'
+  | 'rate-limited'
   | 'internal'
 
 interface Row {
@@ -172,6 +176,15 @@ export const problems: Readonly<Record<Code, Row>> = {
     retry: 'same',
     moved: 'unknown',
   },
+  'token-invalid': { status: 401, title: 'The token does not hold', retry: 'new', moved: 'no' },
+  'token-insufficient': {
+    status: 403,
+    title: 'The token does not allow this',
+    retry: 'none',
+    moved: 'no',
+  },
+  'token-exhausted': { status: 402, title: 'The token is used up', retry: 'new', moved: 'no' },
+  'rate-limited': { status: 429, title: 'Too many requests', retry: 'same', moved: 'no' },
   internal: { status: 500, title: 'Something went wrong inside', retry: 'same', moved: 'unknown' },
 }
 

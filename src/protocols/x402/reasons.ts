@@ -26,6 +26,10 @@ const words = {
   'body-too-large': 'body_too_large',
   misconfigured: 'misconfigured',
   'work-timed-out': 'unexpected_error',
+  'token-invalid': 'token_invalid',
+  'token-insufficient': 'token_insufficient',
+  'token-exhausted': 'token_exhausted',
+  'rate-limited': 'rate_limited',
   internal: 'unexpected_error',
 } satisfies Record<Code, string>
 
