@@ -17,8 +17,9 @@ import { at, compare } from './result.ts'
 const BUYERS = 16
 const ROUNDS = 5
 /** Requests of one buyer in a round, when he is alone and when he is one of many. */
-const REQUESTS = { alone: 8, many: 2 } as const
-const WARM_UP = 4
+const REQUESTS = { alone: 12, many: 6 } as const
+/** Requests of each buyer until what is done all the time is compiled. */
+const WARM_UP = 12
 const FUNDS = 100_000_000n
 const PEER = '@x402/fetch, express, facilitator'
 

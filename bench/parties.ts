@@ -4,10 +4,13 @@ import { join } from 'node:path'
 import { wrapFetchWithPayment } from '@x402/fetch'
 import { createPayer, createSeller, sqlite } from '../src/index.ts'
 import { toll } from '../src/adapters/node.ts'
+import { memory } from '../src/ledger/memory.ts'
+import type { Payer } from '../src/index.ts'
 import { x402 } from '../src/protocols/x402/index.ts'
 import type { EvmRail } from '../src/rails/evm/index.ts'
 import { evm, fromPrivateKey, wallet } from '../src/rails/evm/index.ts'
 import type { Chain } from '../src/sandbox/chain.ts'
+import contracts from '../src/sandbox/contracts.json' with { type: 'json' }
 import type { Keys } from '../test/interop/peers.ts'
 import {
   createClient,
@@ -40,7 +43,8 @@ export interface PeerSeller extends SellerParty {
 export async function startOurs(chain: Chain, directory: string): Promise<OurSeller> {
   const [payee, sender] = [await createSender(chain), await createSender(chain)]
   const { network, rpc } = chain
-  const rail = evm({ network, rpc, payTo: payee.address, signer: sender.privateKey })
+  const { batcher } = contracts
+  const rail = evm({ network, rpc, payTo: payee.address, signer: sender.privateKey, batcher })
   const ledger = await sqlite({ file: join(directory, 'seller.db') })
   const seller = await createSeller({
     secret: 'uW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA',
@@ -102,6 +106,18 @@ export function createPeerBuyers(keys: readonly Keys[]): Buyers {
     fetches: keys.map(({ account }) => wrapFetchWithPayment(fetch, createClient(account))),
     close: () => Promise.resolve(),
   }
+}
+
+/** A payer whose payments no chain would take, for sellers that do not look: nobody's time goes into signing. */
+export function createQuickPayer(payingFetch: typeof fetch): Payer {
+  const signer = {
+    address: '0x209693bc6afc0c5328ba36faf03c514ef312287c',
+    signTypedData: () => Promise.resolve(`0x${'11'.repeat(64)}1b` as const),
+  } as const
+  const wallets = [wallet({ signer })]
+  const policy = { perRequest: '0.01 USD', total: '1000 USD' }
+  const parts = { wallets, protocols: [x402(wallets)], ledger: memory(), policy }
+  return createPayer({ ...parts, fetch: payingFetch })
 }
 
 /** Buys once, and tells whether it was sold. */

@@ -21,7 +21,13 @@ const WARM_UP = 3
 const REQUESTS = 20
 /** Of Base. */
 const BLOCK_MS = 2_000
-const SLOW_REQUESTS = 4
+const SLOW_REQUESTS = 8
+/** Payments until the chain's time is learned. */
+const SLOW_WARM_UP = 5
+/** One to check, one to send, one now and then for fees, and two looks. */
+const SLOW_CALLS_MAX = 5
+const MANY = 16
+const MANY_ROUNDS = 4
 const FUNDS = 1_000_000n
 const peerName = '@x402/evm facilitator'
 
@@ -30,13 +36,12 @@ export async function rpcCalls({ quick, tell }: Run): Promise<readonly Result[]>
   const directory = await mkdtemp(join(tmpdir(), 'bench-'))
   const line = { bench: 'rpc-calls', unit: 'calls', better: 'less' } as const
   const requests = quick ? 3 : REQUESTS
-  const slowRequests = quick ? 1 : SLOW_REQUESTS
   try {
     tell('blocks at once')
     const { checks, paid } = await withChain({}, (chain) => measure(chain, directory, requests))
     tell(`a block every ${BLOCK_MS} ms`)
     const slow = await withChain({ blockTimeMs: BLOCK_MS }, (chain) =>
-      measureSlow(chain, directory, slowRequests),
+      measureSlow(chain, directory, quick),
     )
     const peers = (rounds: readonly number[]) => ({ name: peerName, rounds })
     return [
@@ -54,7 +59,18 @@ export async function rpcCalls({ quick, tell }: Run): Promise<readonly Result[]>
         peer: peers(paid.peers),
         goal: { most: 3 },
       }),
-      compare({ ...line, what: 'a paid request, blocks every 2 s', ours: slow }),
+      compare({
+        ...line,
+        what: 'a paid request, blocks every 2 s',
+        ours: slow.alone,
+        goal: { most: SLOW_CALLS_MAX },
+      }),
+      compare({
+        ...line,
+        what: `each of ${MANY} paid requests at once, blocks every 2 s`,
+        ours: slow.many,
+        goal: { most: 1 },
+      }),
     ]
   } finally {
     await rm(directory, { recursive: true })
@@ -107,20 +123,29 @@ async function measure(
   return { checks, paid }
 }
 
+/** Calls of a paid request alone, and of each of many at once. */
 async function measureSlow(
   chain: Chain,
   directory: string,
-  requests: number,
-): Promise<readonly number[]> {
+  quick: boolean,
+): Promise<{ readonly alone: readonly number[]; readonly many: readonly number[] }> {
   await using parties = new AsyncDisposableStack()
   const counter = await startCounter(chain.rpc)
   parties.defer(() => counter.stop())
   const ours = await startOurs({ ...chain, rpc: counter.rpc }, directory)
   parties.defer(() => ours.close())
-  const buyers = await createOurBuyers([await createBuyer(chain, FUNDS)], directory)
+  const keys = await Promise.all(Array.from({ length: MANY }, () => createBuyer(chain, FUNDS)))
+  const buyers = await createOurBuyers(keys, directory)
   parties.defer(() => buyers.close())
-  // Awaited here: the parties leave when this function does.
-  return await count(counter, requests, buying(buyers.fetches, ours.url), 1)
+  const { fetches } = buyers
+  const [requests, warmUp] = quick ? [1, 1] : [SLOW_REQUESTS, SLOW_WARM_UP]
+  const alone = await count(counter, requests, buying(fetches, ours.url), warmUp)
+  const all = fetches.map((_, i) => buying(fetches.slice(i), ours.url))
+  const together = async (): Promise<void> => {
+    await Promise.all(all.map((buyOne) => buyOne()))
+  }
+  const many = await count(counter, quick ? 1 : MANY_ROUNDS, together, 1)
+  return { alone, many: many.map((calls) => calls / MANY) }
 }
 
 function buying(fetches: readonly (typeof fetch)[], url: string): () => Promise<void> {

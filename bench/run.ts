@@ -1,25 +1,33 @@
 // All benches, or those that are named: `npm run bench -- [--quick] [name…]`.
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
+import { facilitator } from './facilitator.ts'
 import { gas } from './gas.ts'
 import { install } from './install.ts'
 import { ledger } from './ledger.ts'
+import { memory } from './memory.ts'
 import { paid } from './paid.ts'
 import { pinned } from './process.ts'
+import { restart } from './restart.ts'
 import type { Bench, Result } from './result.ts'
 import { rpcCalls } from './rpc-calls.ts'
 import { signatures } from './signatures.ts'
 import { say, writeTable } from './table.ts'
 import { unpaid } from './unpaid.ts'
+import { verify } from './verify.ts'
 
 const benches: Readonly<Record<string, Bench>> = {
   signatures,
+  verify,
   'rpc-calls': rpcCalls,
   unpaid,
   paid,
+  facilitator,
   ledger,
+  memory,
   gas,
+  restart,
   install,
 }
 
@@ -43,13 +51,22 @@ for (const [name, bench] of Object.entries(benches)) {
   console.log(writeTable(found))
   results.push(...found)
 }
-const whole = positionals.length === 0 && !quick
-if (whole) await keep(results)
+if (!quick) await keep([...(await others()), ...results])
 const short = results.filter((result) => result.met === false)
 for (const { bench, what } of short) console.log(`Short of its goal: ${bench}, ${what}.`)
 
+/** What is on record of the benches that were not run now, each on the machine and day of its own. */
+async function others(): Promise<readonly Result[]> {
+  if (positionals.length === 0) return []
+  const text = await readFile(new URL('results.json', import.meta.url), 'utf8')
+  const { results: kept } = JSON.parse(text) as { readonly results: readonly Result[] }
+  return kept.filter(({ bench }) => Object.hasOwn(benches, bench) && !positionals.includes(bench))
+}
+
 /** What the figures were measured on: enough to judge them, nothing of whose machine it was. */
-async function keep(results: readonly Result[]): Promise<void> {
+async function keep(found: readonly Result[]): Promise<void> {
+  const order = Object.keys(benches)
+  const results = found.toSorted((a, b) => order.indexOf(a.bench) - order.indexOf(b.bench))
   const machine = {
     date: new Date().toISOString().slice(0, 10),
     cores: availableParallelism(),
