@@ -1,7 +1,6 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
-import { Readable } from 'node:stream'
 import { systemClock } from '../core/clock.ts'
-import type { Clock, Facilitator } from '../core/ports.ts'
+import type { Answered, Asked, Clock, Facilitator } from '../core/ports.ts'
 import { createFacilitator } from '../facilitator/facilitator.ts'
 import type { FacilitatorParts } from '../facilitator/facilitator.ts'
 export { createCallers, everybody } from '../facilitator/callers.ts'
@@ -30,7 +29,7 @@ export interface OpenFacilitator extends Facilitator {
  * @example
  * const rail = evm({ network: 'base', rpc, payTo, signer })
  * const facilitator = await openFacilitator({ rails: [rail], ledger: await sqlite({ file }), callers: createCallers(list) })
- * createServer(listener(facilitatorHandler(facilitator, { rails: [rail] }))).listen(8403, '127.0.0.1')
+ * createServer(listener(facilitatorService(facilitator, { rails: [rail] }))).listen(8403, '127.0.0.1')
  *
  * @throws {PaymentError} when a rail and its network do not agree.
  */
@@ -69,13 +68,13 @@ async function watch(
   }
 }
 
-/** Serves a fetch handler by node:http. What it throws is a 500 without a word, and told to `observe`. */
+/** Serves a facilitator's service by node:http. What it throws is a 500 without a word, and told to `fault`. */
 export function listener(
-  handler: (request: Request) => Promise<Response>,
+  service: (asked: Asked) => Promise<Answered>,
   fault: (error: unknown) => void = () => undefined,
 ): RequestListener {
   return (request, response) => {
-    serve(handler, request, response).catch((error: unknown) => {
+    serve(service, request, response).catch((error: unknown) => {
       // A caller that left in the middle of its own request is no fault of ours.
       if (!request.destroyed || request.complete) fault(error)
       if (response.headersSent) response.destroy()
@@ -85,25 +84,53 @@ export function listener(
 }
 
 async function serve(
-  handler: (request: Request) => Promise<Response>,
+  service: (asked: Asked) => Promise<Answered>,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const answer = await handler(toRequest(request))
+  const { status, fields, body } = await service(askedBy(request))
   // A body that nobody wants is not waited for.
   if (!request.complete && !request.readableEnded) response.shouldKeepAlive = false
-  response.writeHead(answer.status, Object.fromEntries(answer.headers))
-  response.end(request.method === 'HEAD' ? undefined : Buffer.from(await answer.arrayBuffer()))
+  response.writeHead(status, { ...fields, 'content-length': Buffer.byteLength(body) })
+  response.end(request.method === 'HEAD' ? undefined : body)
 }
 
-/** Host and scheme do not matter to a handler of paths, so that no header is believed for them. */
-function toRequest(request: IncomingMessage): Request {
-  const { method = 'GET', headers, url = '/' } = request
-  const target = new URL(url.startsWith('/') ? `http://localhost${url}` : 'http://localhost/')
-  const fields = new Headers()
-  for (const [name, value] of Object.entries(headers))
-    if (typeof value === 'string') fields.set(name, value)
-  if (method === 'GET' || method === 'HEAD') return new Request(target, { method, headers: fields })
-  const body = Readable.toWeb(request) as ReadableStream<Uint8Array>
-  return new Request(target, { method, headers: fields, body, duplex: 'half' })
+function askedBy(request: IncomingMessage): Asked {
+  const { method = 'GET', headers, url = '/', socket } = request
+  const { remoteAddress: address } = socket
+  return {
+    method,
+    target: url,
+    fields: {
+      get(name) {
+        const value = headers[name]
+        return typeof value === 'string' ? value : undefined
+      },
+    },
+    ...(address !== undefined && { address }),
+    text: (bytesMax) => textOf(request, bytesMax),
+  }
+}
+
+/** The body; undefined when it is longer than the limit. */
+function textOf(request: IncomingMessage, bytesMax: number): Promise<string | undefined> {
+  const { promise, resolve, reject } = Promise.withResolvers<string | undefined>()
+  const chunks: Buffer[] = []
+  let bytes = 0
+  // By events: a loop over the stream costs more than all of the rest.
+  const take = (chunk: Buffer): void => {
+    bytes += chunk.byteLength
+    if (bytes <= bytesMax) return void chunks.push(chunk)
+    request.off('data', take)
+    request.pause()
+    resolve(undefined)
+  }
+  if (Number(request.headers['content-length'] ?? 0) > bytesMax) return Promise.resolve(undefined)
+  request.on('data', take)
+  request.once('end', () => resolve(Buffer.concat(chunks).toString()))
+  request.once('error', reject)
+  request.once('close', () => {
+    if (!request.complete) reject(new Error('The request was cut off.'))
+  })
+  return promise
 }

@@ -14,6 +14,7 @@ import type {
   Kept,
   Pass,
   Protocol,
+  Read,
   Refusal,
 } from '../core/ports.ts'
 import type { Code, Problem } from '../core/problem.ts'
@@ -299,11 +300,20 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     const asked = { resource, request, statusUrl, sale: { ...route.sale, price, workMs } }
     // A payment that comes with HEAD would buy a body that HEAD cannot have.
     if (incoming.method === 'HEAD' || !pays(incoming)) return challenge(visit, asked)
-    for (const protocol of protocols) {
-      const credential = protocol.readCredential(incoming.fields, resource)
-      if (credential) return caught(incoming, admit(visit, { ...asked, credential }, protocol))
-    }
-    return challenge(visit, asked)
+    return admitBy(visit, asked, protocols)
+  }
+
+  /** The first protocol that finds something of its own decides. */
+  function admitBy(visit: Visit, asked: Ask, by: readonly Protocol[]): Entered | Promise<Entered> {
+    const { incoming, resource } = visit
+    const [protocol, ...others] = by
+    if (!protocol) return challenge(visit, asked)
+    const found = (credential: Read): Entered | Promise<Entered> =>
+      credential
+        ? caught(incoming, admit(visit, { ...asked, credential }, protocol))
+        : admitBy(visit, asked, others)
+    const read = protocol.readCredential(incoming.fields, resource)
+    return read instanceof Promise ? caught(incoming, read.then(found)) : found(read)
   }
 
   function challenge({ incoming, route }: Visit, asked: Ask): Entered {
@@ -351,7 +361,8 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     const end = (): boolean => {
       if (ended) return false
       ended = true
-      late.abort()
+      // With a reason: without one the machine makes an error, and its stack, for each request.
+      late.abort('ended')
       return true
     }
     async function release(): Promise<void> {

@@ -32,8 +32,9 @@ export interface OpenSeller extends Seller {
 }
 
 /**
- * Puts the parts together: opens the rails, which check themselves against their networks, closes what a crash left
- * open, and goes on looking at open payments until it is closed.
+ * Puts the parts together: opens the rails, which check themselves against their networks, and looks at open payments, at
+ * once at those that a crash left and then again and again until it is closed. Nobody waits for that: whoever brings the
+ * proof of a payment that is being looked at is answered by what the books say of it.
  *
  * @example
  * const rail = evm({ network: 'base', rpc, payTo, signer })
@@ -68,7 +69,6 @@ export async function createSeller(settings: SellerSettings): Promise<OpenSeller
     ...(deferredMax !== undefined && { deferredMax }),
   })
   await Promise.all(rails.map((rail) => rail.open()))
-  await gate.recover()
   const closing = new AbortController()
   const watching = watch(
     () => gate.recover(),
@@ -83,23 +83,22 @@ export async function createSeller(settings: SellerSettings): Promise<OpenSeller
     realm: settings.realm ?? realmOf(settings.origin),
     async close() {
       closing.abort()
-      await watching
-      await gate.close()
+      await Promise.all([gate.close(), watching])
       await Promise.all(rails.map((rail) => rail.close()))
     },
   }
 }
 
+/** Looks at once, and then at intervals. */
 async function watch(
   look: () => Promise<void>,
   clock: Clock,
   signal: AbortSignal,
   fault: (error: unknown) => void,
 ): Promise<void> {
-  for (;;) {
-    await clock.sleep(RECOVER_MS, signal)
-    if (signal.aborted) return
+  while (!signal.aborted) {
     await look().catch(fault)
+    await clock.sleep(RECOVER_MS, signal)
   }
 }
 

@@ -3,14 +3,14 @@ import { readFile, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { createCallers, everybody } from '../adapters/facilitator.ts'
 import type { Callers, KnownCallers } from '../adapters/facilitator.ts'
-import { readCallers, startFacilitator } from '../config/facilitator.ts'
+import { OPEN_PER_MINUTE, readCallers, readOpen, startFacilitator } from '../config/facilitator.ts'
 import type { RunningFacilitator, Settling } from '../config/facilitator.ts'
 import { readPort } from '../config/load.ts'
 import { endpointsOf, hexOf, networkId, networkName, openBooks } from '../config/parts.ts'
 import { Secret } from '../config/secret.ts'
 import type { Event } from '../core/event.ts'
 import { readJson } from '../core/json.ts'
-import type { Json } from '../core/json.ts'
+import type { Json, JsonObject } from '../core/json.ts'
 import { writeMoney } from '../core/money.ts'
 import { PaymentError } from '../core/problem.ts'
 import { itemsOf } from '../protocols/x402/facilitator-catalogue.ts'
@@ -30,12 +30,16 @@ export const facilitator: Command = {
   options: {
     network: { type: 'string', multiple: true },
     rpc: { type: 'string', multiple: true },
-    'key-file': { type: 'string' },
+    'key-file': { type: 'string', multiple: true },
+    batcher: { type: 'string' },
     ledger: { type: 'string' },
     port: { type: 'string' },
     host: { type: 'string' },
     callers: { type: 'string' },
     open: { type: 'boolean' },
+    'per-minute': { type: 'string' },
+    'gas-per-day': { type: 'string' },
+    repeats: { type: 'string' },
     catalogue: { type: 'string' },
     json: { type: 'boolean' },
   },
@@ -49,12 +53,18 @@ export const facilitator: Command = {
     'Options:',
     '      --network NAME    Where to settle: base, base-sepolia, eip155:8453; may be given again.',
     '      --rpc URL         The chain’s endpoint, or NAME=URL with several networks; otherwise those of TOLSEY_RPC.',
-    '      --key-file FILE   The private key that sends, in hex (TOLSEY_FACILITATOR_KEY).',
+    '      --key-file FILE   The private key that sends, in hex (TOLSEY_FACILITATOR_KEY); may be given again: more keys send',
+    '                        more at the same time.',
+    '      --batcher ADDRESS Where TolseyBatcher is, with one network: then smart wallets too go with others in one transaction.',
     '      --callers FILE    Who may ask, as JSON: {"callers": [{"name": "shop", "keys": ["sha256:…"]}]}. A key comes as',
     '                        "Authorization: Bearer KEY"; in the file stands its SHA-256: printf %s KEY | sha256sum.',
-    '                        Each may be limited by payees, assets, requestsPerMinute, amountPerDay ("100 USD"),',
-    '                        settlementsPerDay, and repeats ("answer", or "refuse" for servers without a memory).',
-    '      --open            Everybody may ask; whoever does spends your gas.',
+    '                        Each may be limited by payees, assets, requestsPerMinute, addressPerMinute, amountPerDay',
+    '                        ("100 USD"), settlementsPerDay, gasPerDayWei ("2000000000000000"), and repeats ("answer", or',
+    '                        "refuse" for servers without a memory).',
+    '      --open            Everybody may ask; whoever does spends your gas. With it:',
+    `      --per-minute N    Requests of one address within a minute (${OPEN_PER_MINUTE}).`,
+    '      --gas-per-day WEI Most that all settlements of a day may cost.',
+    '      --repeats WHAT    What a settled payment says when it comes again: "answer" (the same) or "refuse".',
     '      --ledger FILE     The books; processes that share them share their answers (facilitator.sqlite in TOLSEY_STATE).',
     '      --catalogue FILE  Items for /discovery, as a JSON list.',
     `      --port PORT       Where to listen (${PORT_DEFAULT}); 0 takes a free port.`,
@@ -139,14 +149,17 @@ async function chainsOf(call: Call): Promise<readonly Settling[]> {
   if (networks.length === 0) throw misuse('Name a network, for instance --network base-sepolia.')
   const typed = args.texts('rpc').map(readEndpoint)
   const known = endpointsOf(settings)
-  const signer = await signerOf(call)
+  const signer = await signersOf(call)
+  const batcher = args.text('batcher')
+  if (batcher !== undefined && networks.length > 1)
+    throw misuse('--batcher is an address on one network: start a facilitator for each.')
   return networks.map((network) => {
     const mine = typed.filter((one) => (one.network ?? network) === network).map(({ url }) => url)
     const rpc = mine.length > 0 ? mine : (known.get(network) ?? [])
     if (rpc.length === 0) throw misuse(`There is no endpoint of ${network}: give --rpc.`)
     if (networks.length > 1 && typed.some((one) => one.network === undefined))
       throw misuse('With several networks say whose endpoint it is: --rpc base=https://….')
-    return { network, rpc, signer }
+    return { network, rpc, signer, ...(batcher !== undefined && { batcher }) }
   })
 }
 
@@ -158,17 +171,20 @@ function readEndpoint(text: string): { readonly network?: string; readonly url: 
   return { url, ...(name !== undefined && { network: networkId(name) }) }
 }
 
-async function signerOf({ arguments: args, settings, cwd }: Call): Promise<string> {
-  const file = args.text('key-file')
-  const key =
-    file === undefined
-      ? settings.facilitatorKey
-      : new Secret(await textOf(resolve(cwd, file), '--key-file'))
-  if (!key)
-    throw misuse('There is no key to send with: give --key-file, or set TOLSEY_FACILITATOR_KEY.')
-  const hex = hexOf(key)
-  if (!/^0x[0-9a-fA-F]{64}$/.test(hex)) throw misuse('The key to send with is not 32 bytes in hex.')
-  return hex
+async function signersOf({ arguments: args, settings, cwd }: Call): Promise<readonly string[]> {
+  const files = args.texts('key-file')
+  const typed = files.map(
+    async (file) => new Secret(await textOf(resolve(cwd, file), '--key-file')),
+  )
+  const { facilitatorKey } = settings
+  const keys = files.length > 0 ? await Promise.all(typed) : [facilitatorKey]
+  return keys.map((key) => {
+    if (!key)
+      throw misuse('There is no key to send with: give --key-file, or set TOLSEY_FACILITATOR_KEY.')
+    const hex = hexOf(key)
+    if (/^0x[0-9a-fA-F]{64}$/.test(hex)) return hex
+    throw misuse('A key to send with is not 32 bytes in hex.')
+  })
 }
 
 interface Called {
@@ -178,13 +194,34 @@ interface Called {
   reload(): Promise<void>
 }
 
-async function callersOf({ arguments: args, terminal, cwd }: Call): Promise<Called> {
+/** The limits of everybody, in the words of the callers' file. */
+function openLimits({ arguments: args }: Call): JsonObject {
+  const [perMinute, gasPerDayWei] = [args.text('per-minute'), args.text('gas-per-day')]
+  const repeats = args.text('repeats')
+  return {
+    ...(perMinute !== undefined && { addressPerMinute: Number(perMinute) }),
+    ...(gasPerDayWei !== undefined && { gasPerDayWei }),
+    ...(repeats !== undefined && { repeats }),
+  }
+}
+
+async function callersOf(call: Call): Promise<Called> {
+  const { arguments: args, terminal, cwd } = call
   const file = args.text('callers')
   const open = args.flag('open')
   if (open === (file !== undefined))
     throw misuse('Say who may ask: --callers FILE for those with a key, or --open for everybody.')
+  const limits = openLimits(call)
   if (file === undefined)
-    return { known: everybody(), about: 'everybody', reload: () => Promise.resolve() }
+    return {
+      known: everybody(readOpen(limits)),
+      about: 'everybody',
+      reload: () => Promise.resolve(),
+    }
+  if (Object.keys(limits).length > 0)
+    throw misuse(
+      '--per-minute, --gas-per-day and --repeats go with --open: in the file of --callers each has its own.',
+    )
   const path = resolve(cwd, file)
   const known = await readKnown(path)
   return {

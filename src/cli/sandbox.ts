@@ -162,6 +162,11 @@ function createLive(terminal: Terminal): (event: Event) => void {
         return say(event, `released, nothing charged (${event.code})`)
       case 'unknown':
         return say(event, terminal.paint('yellow', 'a payment whose outcome is not known yet'))
+      case 'undone':
+        return say(
+          event,
+          `${terminal.paint('red', 'undone')} ${writeMoney(event.amount)}: transaction ${clean(event.reference)} has vanished from the chain`,
+        )
       case 'fault':
         return say(
           event,
@@ -170,6 +175,7 @@ function createLive(terminal: Terminal): (event: Event) => void {
       case 'delivered':
       case 'reserved':
       case 'paid':
+      case 'lost':
     }
   }
 }

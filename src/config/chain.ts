@@ -68,6 +68,8 @@ export function entryOf(held: Held): Entry | undefined {
 
 /** A seller's books: the key is the spend itself, the note holds the offer. */
 function saleOf({ key, note, steps }: Held): Entry | undefined {
+  // Booked back: its transfer has vanished, and the books say so.
+  if (steps.some(({ type }) => type === 'undone')) return undefined
   const [, network, from, nonce] =
     /^(eip155:\d+)\/erc20:0x[0-9a-f]{40}\/(0x[0-9a-f]{40})\/(0x[0-9a-f]{64})$/.exec(key) ?? []
   const spend = spendOf(note['offer'], from, nonce)

@@ -9,9 +9,9 @@ import type { Observe } from '../core/event.ts'
 import type { Json, JsonObject } from '../core/json.ts'
 import { isObject } from '../core/json.ts'
 import { readPrice } from '../core/money.ts'
-import type { Clock, Ledger, Rail } from '../core/ports.ts'
+import type { Caller, Clock, Ledger, Rail } from '../core/ports.ts'
 import { PaymentError } from '../core/problem.ts'
-import { facilitatorHandler } from '../protocols/x402/facilitator-service.ts'
+import { facilitatorService } from '../protocols/x402/facilitator-service.ts'
 import { evm } from '../rails/evm/rail.ts'
 import { accountOf } from '../rails/evm/signer.ts'
 import { SettingError } from './load.ts'
@@ -27,8 +27,10 @@ export interface Settling {
   /** CAIP-2, or `base`. */
   readonly network: string
   readonly rpc: string | readonly string[]
-  /** Private key that submits payments and pays their gas, in hex. */
-  readonly signer: string
+  /** Private key that submits payments and pays their gas, in hex; each of several is a lane of its own. */
+  readonly signer: string | readonly string[]
+  /** Where `contracts/TolseyBatcher.sol` is: then payers with code too go with others in one transaction. */
+  readonly batcher?: string
 }
 
 /** What a facilitator's server is started with. */
@@ -66,17 +68,18 @@ export async function startFacilitator(settings: FacilitatorSettings): Promise<R
   const { ledger, callers, catalogue, clock = systemClock, observe } = settings
   const watched = { clock, ...(observe && { observe }) }
   const rails = settings.chains.map((chain) => railOf(chain, { ledger, ...watched }))
-  const signers = [...new Set(settings.chains.map(({ signer }) => accountOf(signer).address))]
+  const keys = settings.chains.flatMap(({ signer }) => signer)
+  const signers = [...new Set(keys.map((key) => accountOf(key).address))]
   const facilitator = await openFacilitator({ rails, ledger, callers, ...watched })
   try {
-    const handler = facilitatorHandler(facilitator, {
+    const service = facilitatorService(facilitator, {
       rails,
       signers: { 'eip155:*': signers },
       ...(catalogue && { catalogue }),
     })
     const server = createServer(
       { requestTimeout: REQUEST_MS, headersTimeout: HEADERS_MS },
-      listener(handler, (error) =>
+      listener(service, (error) =>
         observe?.({ type: 'fault', at: clock.now(), where: 'facilitator', error }),
       ),
     )
@@ -96,10 +99,11 @@ export async function startFacilitator(settings: FacilitatorSettings): Promise<R
 
 /** It settles for every payee, so that its own account only stands where a rail must have one. */
 function railOf(
-  { network, rpc, signer }: Settling,
+  chain: Settling,
   parts: { readonly ledger: Ledger; readonly clock: Clock; readonly observe?: Observe },
 ): Rail {
-  return evm({ network, rpc, signer, payTo: accountOf(signer).address, ...parts })
+  const [first = ''] = [chain.signer].flat()
+  return evm({ ...chain, payTo: accountOf(first).address, ...parts })
 }
 
 async function listen(server: Server, { host, port }: FacilitatorSettings): Promise<void> {
@@ -135,8 +139,8 @@ const ANSWERS_MS = 1_000
 
 /**
  * Reads a list of callers: `{ "callers": [{ "name": "shop", "keys": ["sha256:…"], … }] }`, where a key is its SHA-256 or
- * the key itself. `payees`, `assets`, `requestsPerMinute`, `amountPerDay` ("100 USD"), `settlementsPerDay` and `repeats`
- * ("answer" or "refuse") may limit each.
+ * the key itself. `payees`, `assets`, `requestsPerMinute`, `addressPerMinute`, `amountPerDay` ("100 USD"), `settlementsPerDay`,
+ * `gasPerDayWei` ("2000000000000000") and `repeats` ("answer" or "refuse") may limit each.
  * @throws {SettingError} with the place. No key is ever part of it.
  */
 export function readCallers(said: Json | undefined): readonly Registered[] {
@@ -146,6 +150,20 @@ export function readCallers(said: Json | undefined): readonly Registered[] {
   return (list as readonly Json[]).map((one, i) => readCaller(one, `Caller ${i}`))
 }
 
+/** How many requests an address may make in a minute where everybody may ask, if nothing else is said. */
+export const OPEN_PER_MINUTE = 600
+
+/**
+ * Reads the limits of everybody, for an open facilitator: those of one caller, of whom an address may ask
+ * {@link OPEN_PER_MINUTE} times in a minute if nothing else is said.
+ * @throws {SettingError} with the place.
+ */
+export function readOpen(said: JsonObject = {}): Caller {
+  const limits = { addressPerMinute: OPEN_PER_MINUTE, ...said, name: 'everybody', keys: [] }
+  const { keys: _, ...caller } = readCaller(limits, 'Everybody')
+  return caller
+}
+
 const members: ReadonlySet<string> = new Set([
   'name',
   'keys',
@@ -153,7 +171,9 @@ const members: ReadonlySet<string> = new Set([
   'assets',
   'requestsPerMinute',
   'amountPerDay',
+  'addressPerMinute',
   'settlementsPerDay',
+  'gasPerDayWei',
   'repeats',
 ])
 
@@ -168,7 +188,9 @@ function readCaller(said: Json, where: string): Registered {
     throw new SettingError(`${where}: "repeats" is "answer" or "refuse".`)
   const [payees, assets] = [textsOf(said, 'payees', where), textsOf(said, 'assets', where)]
   const requestsPerMinute = countOf(said, 'requestsPerMinute', where)
+  const addressPerMinute = countOf(said, 'addressPerMinute', where)
   const settlementsPerDay = countOf(said, 'settlementsPerDay', where)
+  const gasPerDayWei = weiOf(said, where)
   const amountPerDay = priceOf(said, where)
   return {
     name,
@@ -176,7 +198,9 @@ function readCaller(said: Json, where: string): Registered {
     ...(payees && { payees }),
     ...(assets && { assets }),
     ...(requestsPerMinute !== undefined && { requestsPerMinute }),
+    ...(addressPerMinute !== undefined && { addressPerMinute }),
     ...(settlementsPerDay !== undefined && { settlementsPerDay }),
+    ...(gasPerDayWei !== undefined && { gasPerDayWei }),
     ...(amountPerDay && { amountPerDay }),
     ...(repeats !== undefined && { repeats }),
   }
@@ -199,6 +223,14 @@ function countOf(said: JsonObject, name: string, where: string): number | undefi
   if (value === undefined) return undefined
   if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value
   throw new SettingError(`${where}: "${name}" is not a whole number.`)
+}
+
+/** As text: a day's gas is more than a JSON number can tell. */
+function weiOf({ gasPerDayWei }: JsonObject, where: string): bigint | undefined {
+  if (gasPerDayWei === undefined) return undefined
+  if (typeof gasPerDayWei === 'string' && /^\d{1,30}$/.test(gasPerDayWei))
+    return BigInt(gasPerDayWei)
+  throw new SettingError(`${where}: "gasPerDayWei" is a whole number of wei, as text.`)
 }
 
 function priceOf(said: JsonObject, where: string): Registered['amountPerDay'] {

@@ -1,6 +1,7 @@
 import type { Offer } from './offer.ts'
 import type { Problem } from './problem.ts'
 import type { Resource } from './resource.ts'
+import type { Rights } from './rights.ts'
 
 /** The answer "pay first": what may be paid, and why it must be. */
 export interface Challenge {
@@ -11,6 +12,8 @@ export interface Challenge {
   readonly description?: string
   /** Media type of what is sold. */
   readonly mimeType?: string
+  /** What the payment buys beyond this one answer: a token with these rights. */
+  readonly plan?: { readonly name: string; readonly rights: Rights }
   /** Payer's side: offers that could be read but not understood, each with a sentence why. */
   readonly unreadable?: readonly Unreadable[]
 }

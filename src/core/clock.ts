@@ -1,11 +1,19 @@
-import { setTimeout as after } from 'node:timers/promises'
 import type { Clock } from './ports.ts'
 
 /** The machine's own time. */
 export const systemClock: Clock = {
   now: () => Date.now(),
-  async sleep(ms, signal) {
-    // An early wake is not an error.
-    await after(ms, undefined, signal && { signal }).catch(() => undefined)
+  sleep(ms, signal) {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    if (signal?.aborted) return Promise.resolve()
+    // By hand: the machine's own timer makes an error with a stack for each that is woken early, which most are.
+    const wake = (): void => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', wake)
+      resolve()
+    }
+    const timer = setTimeout(wake, ms)
+    signal?.addEventListener('abort', wake, { once: true })
+    return promise
   },
 }

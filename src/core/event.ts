@@ -16,6 +16,8 @@ export type Event =
   | (Of<'settled'> & { readonly key: string; readonly reference: string; readonly amount: Money })
   | (Of<'voided'> & { readonly key: string; readonly code: Code })
   | (Of<'unknown'> & { readonly key: string })
+  /** An alarm: a sale's transfer vanished from its network for good. It is booked back. */
+  | (Of<'undone'> & { readonly key: string; readonly reference: string; readonly amount: Money })
   | (Of<'delivered'> & { readonly key: string })
   | (Of<'reserved'> & { readonly key: string; readonly url: string; readonly amount: Money })
   | (Of<'paid'> & {
@@ -24,6 +26,8 @@ export type Event =
       readonly amount: Money
       readonly reference: string
     })
+  /** Paid by us, and what it bought will not come any more. */
+  | (Of<'lost'> & { readonly key: string })
   | (Of<'fault'> & { readonly where: string; readonly error: unknown })
 
 /** A subscriber: logs, metrics, a dashboard. It must not throw, and nobody waits for it. */

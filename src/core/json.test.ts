@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import * as fc from 'fast-check'
 import { fromBase64, toBase64 } from './base64.ts'
 import type { Json } from './json.ts'
-import { JSON_DEPTH_MAX, canonical, readJson } from './json.ts'
+import { JSON_DEPTH_MAX, canonical, isObject, readJson } from './json.ts'
 
 describe("a stranger's JSON", () => {
   test('is read up to its limits and not beyond', () => {
@@ -15,6 +15,43 @@ describe("a stranger's JSON", () => {
     assert.equal(readJson(nested(100_000), 1e6), undefined)
     // Brackets in a string are no depth, an escaped quote ends none.
     assert.deepEqual(readJson(`["${'['.repeat(99)}\\""]`, 1_000), [`${'['.repeat(99)}"`])
+  })
+
+  test('may nest 32 deep, whatever stands between the brackets, and may be as broad as it likes', () => {
+    const deep: readonly ((depth: number) => string)[] = [
+      (depth) => '['.repeat(depth) + ']'.repeat(depth),
+      (depth) => `${'[0,'.repeat(depth)}0${']'.repeat(depth)}`,
+      (depth) => `${'{"a":'.repeat(depth)}0${'}'.repeat(depth)}`,
+      // Strings of each length before the depth: their ends must be seen.
+      ...['', 'a', 'ab', ']', '\\\\', '\\"', '#', '{'].map(
+        (text) => (depth: number) => `["${text}",${'['.repeat(depth - 1)}${']'.repeat(depth - 1)}]`,
+      ),
+    ]
+    for (const nested of deep) {
+      assert.notEqual(readJson(nested(32), 1_000), undefined, nested(32))
+      assert.equal(readJson(nested(33), 1_000), undefined, nested(33))
+    }
+    for (const broad of ['[]', '{}', '"\\"[[{"'])
+      assert.ok(readJson(`[${Array.from({ length: 99 }, () => broad).join()}]`, 1_000), broad)
+  })
+
+  test('may be written with escapes', () => {
+    assert.deepEqual(readJson('{"a":["\\u00e9"]}', 100), { a: ['é'] })
+    assert.deepEqual(readJson('{"a":"__proto__"}', 100), { a: '__proto__' })
+  })
+
+  test('is an object when it is neither null nor a list nor plain', () => {
+    assert.deepEqual([{}, { a: 1 }, null, [], 'x', 1, true, undefined, isObject].map(isObject), [
+      true,
+      true,
+      false,
+      false,
+      false,
+      false,
+      false,
+      false,
+      false,
+    ])
   })
 
   test('never changes a prototype', () => {

@@ -45,7 +45,7 @@ export function createMac(secrets: readonly string[], purpose: string): Mac {
     sign: (text) => first(text),
     verify(text, mac) {
       const said = Buffer.alloc(MAC_CHARS)
-      const fits = mac.length === MAC_CHARS && said.write(mac, 'latin1') === MAC_CHARS
+      const fits = mac.length === MAC_CHARS && said.write(mac, 'utf8') === MAC_CHARS
       let good = false
       for (const key of keys) good = timingSafeEqual(Buffer.from(key(text), 'latin1'), said) || good
       return good && fits

@@ -23,6 +23,22 @@ describe('a price', () => {
     assert.equal(toMoney(readPrice('0.0100000 USD'), coin).amount, 10_000n)
   })
 
+  test('has at most 96 characters, and is not said again at length when it has more', () => {
+    const long = `${'0'.repeat(91)}1 USD`
+    assert.equal(long.length, 96)
+    assert.equal(readPrice(long).amount, 1n)
+    assert.throws(() => readPrice(`0${long}`), /is not a price/)
+    const said = new RegExp(`^RangeError: "${'x'.repeat(96)}" is not a price`)
+    assert.throws(() => readPrice('x'.repeat(1_000_000)), said)
+  })
+
+  test('counted finer by several digits is the same value, or refused', () => {
+    assert.equal(rescale(700n, 8, 6, 'COIN'), 7n)
+    assert.equal(rescale(7n, 6, 8, 'COIN'), 700n)
+    assert.equal(rescale(7n, 6, 6, 'COIN'), 7n)
+    assert.throws(() => rescale(720n, 8, 6, 'COIN'), /^RangeError: 0\.0000072 is finer/)
+  })
+
   test('in a currency that the asset does not stand for is refused', () => {
     assert.throws(() => toMoney(readPrice('0.01 EUR'), coin), /does not stand for EUR/)
   })
@@ -64,5 +80,7 @@ test('money is written for people with its code', () => {
   assert.equal(writeMoney({ asset: coin, amount: 10_000n }), '0.01 COIN')
   assert.equal(writeMoney({ asset: coin, amount: 1n }), '0.000001 COIN')
   assert.equal(writeMoney({ asset: { ...coin, scale: 0 }, amount: 7n }), '7 COIN')
+  assert.equal(writeMoney({ asset: coin, amount: 0n }), '0 COIN')
+  assert.throws(() => writeMoney({ asset: { ...coin, scale: -1 }, amount: 7n }), { name: 'Bug' })
   assert.equal(writeMoney({ asset: coin, amount: -2_500_000n }), '-2.5 COIN')
 })

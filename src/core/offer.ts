@@ -16,6 +16,11 @@ export interface Terms<D = unknown> {
   /** How long a payment made for these terms should stay payable. */
   readonly timeoutMs: number
   readonly details: D
+  /**
+   * What the payer pays by, where the rail makes one for each offer: a BOLT11 invoice. Said to the payer and not bound, since
+   * the details name it.
+   */
+  readonly invoice?: string
 }
 
 /** Terms bound to a resource and a moment. */

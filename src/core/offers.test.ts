@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { isBound } from './credential.ts'
 import { checkSecret, createMac } from './mac.ts'
 import type { Offer } from './offer.ts'
-import { createOffers } from './offers.ts'
+import { createOffers, nonceOf } from './offers.ts'
 import type { Resource } from './resource.ts'
 
 const old = 'uW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA'
@@ -78,6 +79,33 @@ describe('an offer', () => {
     ])
       assert.equal(offers.check({ ...offer, id }, resource, 0)?.code, 'offer-foreign', id)
   })
+})
+
+describe('an offer of its own kind', () => {
+  const own = offers.bind(terms, resource, 10_000, 'n0nce')
+
+  test('names its nonce, and stands like any other', () => {
+    assert.equal(nonceOf(own), 'n0nce')
+    assert.equal(nonceOf(offer), undefined)
+    assert.equal(nonceOf({ id: '.x' }), '')
+    assert.equal(own.id.length, 'n0nce.'.length + 32)
+    assert.equal(offers.check(own, resource, 0), undefined)
+  })
+
+  test('is no other’s: neither with another nonce, nor without, nor with one where there was none', () => {
+    const sign = own.id.slice('n0nce.'.length)
+    for (const id of [`other.${sign}`, sign, `.${sign}`, `n0nce..${sign}`, `n0nce.${offer.id}`])
+      assert.equal(offers.check({ ...own, id }, resource, 0)?.code, 'offer-foreign', id)
+  })
+})
+
+test('an offer that was made before an upgrade is ours after it: ids of the same words stay the same', () => {
+  assert.equal(offer.id, 'fsCsnAZ9B7CVAVecMDWM4NJ9VF8C8wNN')
+})
+
+test('a credential names its offer, or only a rail and a network', () => {
+  assert.equal(isBound(offer), true)
+  assert.equal(isBound({ rail: 'r', network: 'n' }), false)
 })
 
 describe('a secret', () => {

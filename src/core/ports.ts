@@ -1,5 +1,5 @@
 import type { Challenge } from './challenge.ts'
-import type { Credential } from './credential.ts'
+import type { Credential, Grant } from './credential.ts'
 import type { JsonObject } from './json.ts'
 import type { Money, Price } from './money.ts'
 import type { Offer, Terms } from './offer.ts'
@@ -37,6 +37,21 @@ export interface Received {
   readonly body?: unknown
 }
 
+/** What a request brought, as its protocol reads it. */
+export type Read = Credential | Problem | undefined
+
+/** Makes tokens of one kind, and reads its own again. */
+export interface Mint {
+  /** `macaroon`, `jwt`, `opaque`. */
+  readonly name: string
+  mint(grant: Grant): string | Promise<string>
+  /** The grant; undefined for a text that is no token of this kind; a sentence why one that is does not hold. */
+  check(token: string): Minted | Promise<Minted>
+}
+
+/** What a mint finds in a text. */
+export type Minted = Grant | string | undefined
+
 /** A protocol: a codec of three messages. Pure; it calls nobody. */
 export interface Protocol {
   readonly name: string
@@ -45,10 +60,12 @@ export interface Protocol {
   writeChallenge(challenge: Challenge): Message
   readChallenge(message: Received, resource: Resource): Challenge | undefined
   writeCredential(credential: Credential): Message
-  /** Undefined when no credential of this protocol is there. */
-  readCredential(fields: Fields, resource: Resource): Credential | Problem | undefined
+  /** Undefined when no credential of this protocol is there. A promise only where a signature must be checked for it. */
+  readCredential(fields: Fields, resource: Resource): Read | Promise<Read>
   writeReceipt(receipt: Receipt): Message
   readReceipt(message: Received, offer: Offer): Receipt | Problem | undefined
+  /** What a refusal without offers needs on its head, for instance why a token does not hold. */
+  writeRefusal?(problem: Problem): Message
 }
 
 /** One rail said in one protocol. Pure. `W` is the shape that the protocol gives to a rail's words. */
@@ -76,16 +93,28 @@ export type Verdict =
       readonly payer?: string
     }
 
-/** What became of a spend. */
+/**
+ * What became of a spend. `cost` is what sending it has cost us, in the smallest unit of the network's own coin: its share of
+ * a transaction that carried several. Absent where that cannot be told, and where nothing was sent.
+ */
 export type Settlement =
   | {
       readonly state: 'settled'
       readonly reference: string
       readonly payer: string
       readonly settledAt: number
+      readonly cost?: bigint
     }
-  | { readonly state: 'failed'; readonly problem: Problem }
+  | { readonly state: 'failed'; readonly problem: Problem; readonly cost?: bigint }
   | { readonly state: 'unknown'; readonly detail: string }
+
+/**
+ * Whether a payment that was settled still stands. `final`: nothing can undo it. `open`: it stands and may yet come undone,
+ * or it is being sent again. `gone`: it is not there, and can never come back. `reference` is there where it is known now.
+ */
+export type Standing =
+  | { readonly state: 'final' | 'open'; readonly reference?: string }
+  | { readonly state: 'gone'; readonly problem: Problem }
 
 /** Where a rail writes ahead what it will send to the world, and reads it back after a crash. */
 export interface Log {
@@ -102,6 +131,11 @@ export interface Method<D = unknown, P = unknown> {
   readonly forms: Readonly<Record<string, Form<D, P>>>
   /** How this rail would take the price; empty if it cannot. */
   quote(price: Price): readonly Terms<D>[]
+  /**
+   * Whether the payer pays before the proof is shown. Such a payment is taken after the end of its offer too, since the money
+   * has moved: the rail itself lets nobody pay too late.
+   */
+  readonly prepaid?: boolean
   /** The natural key of the spend, however the proof is written, and who pays. Nothing is checked. */
   identify(offer: Offer<D>, proof: P): { readonly key: string; readonly payer: string }
 }
@@ -118,10 +152,27 @@ export interface Rail<D = unknown, P = unknown> extends Method<D, P> {
   /** Moves the money once per key. Never throws for an outcome: what is not known is `unknown`. */
   settle(offer: Offer<D>, proof: P, key: string, log: Log): Promise<Settlement>
   /**
+   * The most that settling it is likely to cost, in the smallest unit of the network's own coin. Absent where the rail pays
+   * for nothing. Throws `PaymentError` when the world cannot be asked.
+   */
+  costMax?(offer: Offer<D>, proof: P): Promise<bigint>
+  /**
    * What became of it, after a crash or a time-out; sends again what was written ahead. Undefined when there is no trace
    * of it: nothing was sent, and nothing is on record outside.
    */
   find(offer: Offer<D>, key: string, log: Log): Promise<Settlement | undefined>
+  /**
+   * Completes terms that need the world for each offer, for instance with an invoice. Absent where quoting is all. Throws
+   * `rail-unavailable`, and the offer is left out.
+   */
+  issue?(terms: Terms<D>, memo: string, expiresAt: number): Promise<Terms<D>>
+  /** Lets go of money that the payer has locked, when the work has failed. Safe to call twice. */
+  release?(offer: Offer<D>, proof: P, key: string): Promise<void>
+  /**
+   * Looks again at what was settled, and sends again what was written ahead if it has vanished. Absent where what is settled
+   * is final. Throws `PaymentError` when the world cannot be asked.
+   */
+  stands?(offer: Offer<D>, key: string, reference: string, log: Log): Promise<Standing>
   /** Sends the amount back to the payer, once per key. */
   refund?(offer: Offer<D>, payer: string, amount: Money, key: string, log: Log): Promise<Settlement>
   /** Ends watchers and connections. */
@@ -131,11 +182,22 @@ export interface Rail<D = unknown, P = unknown> extends Method<D, P> {
 /** How a payer pays on one rail. */
 export interface Wallet<D = unknown, P = unknown> {
   readonly rail: string
+  /** What it signs is known to nobody until `pay` returns: a payer that dies before has paid nothing. */
+  readonly local?: true
   readonly forms: Readonly<Record<string, Form<D, P>>>
   /** Undefined if this wallet can pay the offer, otherwise a sentence why not. */
   refuses(offer: Offer<D>): string | undefined
   /** Makes the proof. Called once per purchase; `validForMs` bounds how long it may stay payable. */
   pay(offer: Offer<D>, validForMs: number, signal?: AbortSignal): Promise<P>
+  /**
+   * Whether paying moves the money. Then what is to be paid is written down before, and `pay` is called again after a crash:
+   * it looks first, and pays once.
+   */
+  readonly moves?: boolean
+  /** The most that paying may cost beside the amount, in the offer's asset: reserved with it. */
+  feeMax?(offer: Offer<D>): bigint
+  /** What it has cost beside the amount. */
+  fee?(proof: P): bigint
   /** When a proof stops being payable: only then can a missing payment be called dead. */
   expiresAt(proof: P): number
   /** Who pays with this proof, as an honest receipt names the payer. */
@@ -347,13 +409,39 @@ export interface Caller {
   readonly requestsPerMinute?: number
   /** Most that is moved between two midnights (UTC), of each asset that stands for the currency; other assets are refused. */
   readonly amountPerDay?: Price
-  /** Most settlements that are sent between two midnights (UTC): a budget for what sending costs, failed ones included. */
+  /** Requests of any kind from one address, counted likewise. */
+  readonly addressPerMinute?: number
+  /** Most settlements that are sent between two midnights (UTC), failed ones included. */
   readonly settlementsPerDay?: number
+  /**
+   * Most that sending may cost between two midnights (UTC), failed settlements included, in the smallest unit of each
+   * network's own coin. What a settlement may cost at most is reserved until it is known what it did cost.
+   */
+  readonly gasPerDayWei?: bigint
   /**
    * What a settled payment says when it is brought again: the same answer, or that it was used. A server that keeps no
    * record of its own needs `refuse`: it would take the same answer for another payment.
    */
   readonly repeats?: 'answer' | 'refuse'
+}
+
+/** A request over HTTP, so far as it is looked at. */
+export interface Asked {
+  readonly method: string
+  /** Path and query. */
+  readonly target: string
+  readonly fields: Fields
+  /** Where it comes from, if that is known. */
+  readonly address?: string
+  /** The body; undefined when it is longer than that, of which not a byte more is kept. */
+  text(bytesMax: number): Promise<string | undefined>
+}
+
+/** The answer to a request over HTTP. */
+export interface Answered {
+  readonly status: number
+  readonly fields: Readonly<Record<string, string>>
+  readonly body: string
 }
 
 /** The caller may not, or not now. It says nothing about the payment, of which nothing was touched. */
@@ -372,8 +460,8 @@ export type Facilitated =
 
 /** Verifies and settles on behalf of others. Never throws for a payment: a fault of the world is a problem in the answer. */
 export interface Facilitator {
-  /** Who asks, by the key that was brought; counted against the rate. */
-  admit(key: string | undefined): Caller | Denial
+  /** Who asks, by the key that was brought, and from which address; counted against the rates. */
+  admit(key: string | undefined, address?: string): Caller | Denial
   /** Looks, and touches nothing. */
   verify(caller: Caller, offer: Offer, proof: unknown): Promise<Verdict | Denial>
   /** Moves the money once. The same payment gets the same answer, for ever, from every process that shares the books. */

@@ -31,3 +31,13 @@ test('an old secret opens while it is listed, and seals nothing new', () => {
   assert.equal(text(createSeal([young], 'vault', systemChance).open('a', after)), 'y')
   assert.throws(() => createSeal(['short'], 'vault', systemChance), /shorter/)
 })
+
+test('nothing opens that is too short to be sealed, and even nothing can be sealed', () => {
+  const seal = createSeal([old], 'vault', systemChance)
+  const sealed = seal.seal('a', new Uint8Array())
+  // A nonce of 12 bytes and a tag of 16 (NIST SP 800-38D, 5.2.1.1 and 5.2.1.2).
+  assert.equal(sealed.length, 28)
+  assert.deepEqual(seal.open('a', sealed), Buffer.alloc(0))
+  for (let length = 0; length < 28; length++)
+    assert.equal(seal.open('a', sealed.subarray(0, length)), undefined, `${length} bytes`)
+})

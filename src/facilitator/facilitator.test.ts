@@ -24,6 +24,7 @@ import { PaymentError, problem } from '../core/problem.ts'
 import { memory } from '../ledger/memory.ts'
 import { sqlite } from '../ledger/sqlite.ts'
 import { verifyBooks } from '../ledger/verify.ts'
+import { COUNTS_MAX } from './allowance.ts'
 import { createCallers, everybody } from './callers.ts'
 import type { Callers } from './callers.ts'
 import { FRESH_MS, LEASE_MS, createFacilitator } from './facilitator.ts'
@@ -91,6 +92,7 @@ function createWorld() {
     close: async () => {},
     quote: () => [],
     identify: (_offer, { nonce }) => ({ key: nonce, payer: 'buyer' }),
+    costMax: async () => 10n,
     async verify(offer, { nonce, signature }) {
       calls.verify++
       told.verify?.(nonce)
@@ -159,6 +161,14 @@ function word(answer: Facilitated | Denial | Verdict): string {
 
 async function credited(ledger: Ledger, account = 'facilitated/everybody'): Promise<bigint> {
   return (await ledger.balances()).find((one) => one.account === account)?.posted ?? 0n
+}
+
+/** Gas that was spent, and gas that is held, in whatever day. */
+async function gasOf(ledger: Ledger): Promise<readonly [spent: bigint, held: bigint]> {
+  const lines = (await ledger.balances()).filter(({ account }) => account.startsWith('gas/'))
+  const total = (of: 'posted' | 'pending'): bigint =>
+    lines.reduce((sum, line) => sum + line[of], 0n)
+  return [total('posted'), total('pending')]
 }
 
 const unknown: Settlement = { state: 'unknown', detail: 'Nobody knows.' }
@@ -250,6 +260,25 @@ describe('settle', () => {
     assert.equal(word(await first), 'payment-in-flight')
     assert.equal(moved.size, 1)
     assert.equal(word(await settle('a')), 'tx-a')
+  })
+
+  test('what another replica posted meanwhile, for nobody, is noted as told by who tells it', async () => {
+    const { make, told, settle, verify, pass, move } = stage()
+    const late = Promise.withResolvers<void>()
+    told.settle = async (key, log) => {
+      await log.write({ type: 'prepared', data: {} })
+      const done = move(key)
+      await late.promise
+      return done
+    }
+    const first = settle('a')
+    await new Promise(setImmediate)
+    pass(LEASE_MS)
+    await make().recover()
+    assert.equal(word(await verify('a')), 'ok')
+    late.resolve()
+    assert.equal(word(await first), 'tx-a')
+    assert.equal(word(await verify('a')), 'payment-spent')
   })
 
   test('the same payment for other terms is foreign, before and after it is settled', async () => {
@@ -562,11 +591,179 @@ describe('callers', () => {
     assert.equal(word(await settle('c', offerOf(), by)), 'tx-c')
   })
 
+  test('take of their day again with a payment that has failed and is brought again', async () => {
+    const callers = createCallers([{ ...shop, settlementsPerDay: 2, gasPerDayWei: 100n }])
+    const { settle, caller, told, ledger } = stage({ callers })
+    const by = caller(key('one'))
+    told.settle = async (_, log) => {
+      await log.write({ type: 'prepared', data: {} })
+      return { state: 'failed', problem: problem('settlement-failed', 'Reverted.'), cost: 3n }
+    }
+    assert.equal(word(await settle('a', offerOf(), by)), 'settlement-failed')
+    assert.equal(word(await settle('a', offerOf(), by)), 'settlement-failed')
+    assert.equal(word(await settle('a', offerOf(), by)), 'denied limited')
+    assert.deepEqual(await gasOf(ledger), [6n, 0n])
+  })
+
   test('of another currency are refused where their amount is limited', async () => {
     const { settle, caller } = stage({
       callers: createCallers([{ ...shop, amountPerDay: readPrice('1 EUR') }]),
     })
     assert.equal(word(await settle('a', offerOf(), caller(key('one')))), 'denied forbidden')
+  })
+})
+
+describe('gas of a caller’s day', () => {
+  const key = 'k'.repeat(32)
+  const limited = (gasPerDayWei: bigint): Callers =>
+    createCallers([{ name: 'shop', keys: [key], gasPerDayWei }])
+  const costing =
+    (cost: bigint) =>
+    async (nonce: string, log: Log): Promise<Settlement> => {
+      await log.write({ type: 'prepared', data: {} })
+      return { state: 'settled', reference: `tx-${nonce}`, payer: 'buyer', settledAt: START, cost }
+    }
+
+  test('is what was spent: what may be spent is held until that is known', async () => {
+    const { settle, caller, told, ledger, pass } = stage({ callers: limited(25n) })
+    const by = caller(key)
+    told.settle = costing(4n)
+    for (const nonce of ['a', 'b', 'c', 'd'])
+      assert.equal(word(await settle(nonce, offerOf(), by)), `tx-${nonce}`)
+    assert.deepEqual(await gasOf(ledger), [16n, 0n])
+    // Nine are left, and it might cost ten.
+    assert.equal(word(await settle('e', offerOf(), by)), 'denied limited')
+    assert.equal((await ledger.find('e'))?.state, 'voided')
+    assert.deepEqual(await gasOf(ledger), [16n, 0n])
+    assert.equal(word(await settle('a', offerOf(), by)), 'tx-a')
+    pass(DAY_MS)
+    assert.equal(word(await settle('e', offerOf(), by)), 'tx-e')
+    assert.deepEqual((await verifyBooks(ledger)).problems, [])
+  })
+
+  test('is never overdrawn by many at once, nor from two processes', async () => {
+    const { settle, make, caller, told, ledger, calls } = stage({ callers: limited(35n) })
+    const by = caller(key)
+    const other = make()
+    told.settle = costing(10n)
+    const nonces = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']
+    const answers = await Promise.all(
+      nonces.map((nonce, n) =>
+        n % 2 ? settle(nonce, offerOf(), by) : other.settle(by, offerOf(), { nonce }),
+      ),
+    )
+    assert.equal(answers.filter(({ kind }) => kind === 'settled').length, 3)
+    assert.equal(answers.filter((answer) => word(answer) === 'denied limited').length, 5)
+    assert.equal(calls.settle, 3)
+    assert.deepEqual(await gasOf(ledger), [30n, 0n])
+  })
+
+  test('counts what failed, and what cost more than was thought; not what was never sent', async () => {
+    const { settle, caller, told, ledger } = stage({ callers: limited(60n) })
+    const by = caller(key)
+    const failure = problem('settlement-failed', 'Reverted.')
+    told.settle = async () => ({ state: 'failed', problem: failure })
+    assert.equal(word(await settle('a', offerOf(), by)), 'settlement-failed')
+    assert.deepEqual(await gasOf(ledger), [0n, 0n])
+    told.settle = async (_, log) => {
+      await log.write({ type: 'prepared', data: {} })
+      return { state: 'failed', problem: failure, cost: 55n }
+    }
+    assert.equal(word(await settle('a', offerOf(), by)), 'settlement-failed')
+    assert.deepEqual(await gasOf(ledger), [55n, 0n])
+    told.settle = costing(1n)
+    assert.equal(word(await settle('b', offerOf(), by)), 'denied limited')
+  })
+
+  test('is all that might be, where the rail cannot tell', async () => {
+    const { settle, caller, ledger } = stage({ callers: limited(60n) })
+    assert.equal(word(await settle('a', offerOf(), caller(key))), 'tx-a')
+    assert.deepEqual(await gasOf(ledger), [10n, 0n])
+  })
+
+  test('stays held while the outcome is unknown, and is booked by whoever finds it', async () => {
+    const { settle, make, caller, told, ledger, pass } = stage({ callers: limited(15n) })
+    const by = caller(key)
+    told.settle = async (_, log) => {
+      await log.write({ type: 'prepared', data: {} })
+      return { state: 'unknown', detail: 'No.' }
+    }
+    assert.equal(word(await settle('a', offerOf(), by)), 'pending somewhere')
+    assert.deepEqual(await gasOf(ledger), [0n, 10n])
+    pass(2 * LEASE_MS)
+    told.find = async () => ({ state: 'unknown', detail: 'No.' })
+    await make().recover()
+    assert.deepEqual(await gasOf(ledger), [0n, 10n])
+    told.settle = costing(4n)
+    assert.equal(word(await settle('b', offerOf(), by)), 'denied limited')
+    told.find = async () => ({ ...settledAs('a'), cost: 4n })
+    await make().recover()
+    assert.deepEqual(await gasOf(ledger), [4n, 0n])
+    delete told.find
+    assert.equal(word(await settle('b', offerOf(), by)), 'tx-b')
+    await make().recover()
+    assert.deepEqual((await ledger.pending()).length, 0)
+  })
+
+  test('counts in full after a crash between the payment and the count', async () => {
+    const { settle, make, caller, told, ledger, pass } = stage({ callers: limited(60n) })
+    const broken: Ledger = {
+      ...ledger,
+      post: async (name, ...rest) => {
+        if (name.endsWith('/gas')) throw new PaymentError('store-unavailable', 'Gone.')
+        return await ledger.post(name, ...rest)
+      },
+    }
+    told.settle = costing(4n)
+    const dying = stage({ callers: limited(60n), ledger: broken })
+    dying.told.settle = costing(4n)
+    assert.equal(word(await dying.settle('a', offerOf(), dying.caller(key))), 'tx-a')
+    assert.deepEqual(await gasOf(ledger), [0n, 10n])
+    pass(2 * LEASE_MS)
+    await make().recover()
+    assert.deepEqual(await gasOf(ledger), [10n, 0n])
+    assert.equal(word(await settle('b', offerOf(), caller(key))), 'tx-b')
+  })
+
+  test('cannot be limited on a rail that does not tell it', async () => {
+    const world = createWorld()
+    const rail = { ...world.rail }
+    delete rail.costMax
+    const silent = { ...world, rail }
+    const { settle, caller, calls } = stage({ world: silent, callers: limited(60n) })
+    assert.equal(word(await settle('a', offerOf(), caller(key))), 'denied forbidden')
+    assert.equal(calls.settle, 0)
+    const free = stage({ world: silent })
+    assert.equal(word(await free.settle('a')), 'tx-a')
+  })
+
+  function settledAs(nonce: string) {
+    const reference = `tx-${nonce}`
+    return { state: 'settled', reference, payer: 'buyer', settledAt: START } as const
+  }
+})
+
+describe('everybody', () => {
+  test('asks no more often from one address than they may', () => {
+    const { facilitator, pass } = stage({ callers: everybody({ addressPerMinute: 2 }) })
+    const ask = (address?: string): boolean => !('kind' in facilitator.admit(undefined, address))
+    assert.deepEqual(['192.0.2.1', '192.0.2.1', '192.0.2.1'].map(ask), [true, true, false])
+    // The same, as a socket for both kinds tells it.
+    assert.equal(ask('::ffff:192.0.2.1'), false)
+    assert.equal(ask('192.0.2.2'), true)
+    const one = ['2001:db8:1:2::1', '2001:db8:1:2:3::4', '2001:db8:1:2:ffff:1:1:1']
+    assert.deepEqual(one.map(ask), [true, true, false])
+    assert.equal(ask('2001:db8:1:3::1'), true)
+    pass(60_000)
+    assert.equal(ask('192.0.2.1'), true)
+  })
+
+  test('may ask from so many addresses only that they can be counted', () => {
+    const { facilitator } = stage({ callers: everybody({ addressPerMinute: 1 }) })
+    const ask = (n: number): boolean =>
+      !('kind' in facilitator.admit(undefined, `10.${n >> 16}.${(n >> 8) & 255}.${n & 255}`))
+    for (let n = 0; n < COUNTS_MAX; n++) assert(ask(n))
+    assert.deepEqual([ask(COUNTS_MAX), ask(COUNTS_MAX + 1), ask(0)], [true, false, false])
   })
 })
 

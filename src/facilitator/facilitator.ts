@@ -19,10 +19,21 @@ import type {
 import { WORLD } from '../core/ports.ts'
 import type { Code, Problem } from '../core/problem.ts'
 import { PaymentError, problem, problems } from '../core/problem.ts'
-import { amountLegs, countLeg, createRates, denial, forbids, tomorrow } from './allowance.ts'
+import type { Due } from './allowance.ts'
+import {
+  amountLegs,
+  countDue,
+  createRates,
+  denial,
+  forbids,
+  gasDue,
+  tomorrow,
+} from './allowance.ts'
 import type { Callers } from './callers.ts'
-import { isFacilitated, isTurn, printOf, purposeOf, readNote, turnNote, writeNote } from './note.ts'
+import { isFacilitated, printOf, purposeOf, readNote, writeNote } from './note.ts'
 import { createSeen } from './seen.ts'
+import { createTurns } from './turns.ts'
+import type { Making } from './turns.ts'
 
 /** How long a claim of which nothing was sent is its maker's alone: time enough for a queue. */
 export const LEASE_MS = 60_000
@@ -68,6 +79,14 @@ interface Claimed extends Work {
   readonly claim: number
 }
 
+/** What came of sending one. */
+interface Attempt {
+  readonly answer: Facilitated
+  readonly settlement: Settlement
+  /** Whether anything was written ahead. */
+  readonly sent: boolean
+}
+
 /** What this process is doing for a key: nobody else here may touch it meanwhile. */
 interface Doing {
   readonly purpose: string
@@ -86,6 +105,7 @@ export function createFacilitator(parts: FacilitatorParts): Facilitator {
   if (twice)
     throw new RangeError(`There are two rails "${twice.name}" on ${twice.network}. Leave one out.`)
   const rates = createRates()
+  const turns = createTurns(ledger, LEASE_MS)
   const seen = createSeen()
   const doing = new Map<string, Doing>()
   const looking = new Set<Promise<unknown>>()
@@ -104,10 +124,10 @@ export function createFacilitator(parts: FacilitatorParts): Facilitator {
   const railOf = ({ rail, network }: Offer): Rail | undefined =>
     rails.find((one) => one.name === rail && one.network === network)
 
-  function admit(key: string | undefined): Caller | Denial {
+  function admit(key: string | undefined, address?: string): Caller | Denial {
     if (closing) return denial('closing', 'This facilitator is closing down.', CLOSING_MS)
     const caller = callers.find(key)
-    return caller ? (rates.count(caller, clock.now()) ?? caller) : unauthorized
+    return caller ? (rates.count(caller, address, clock.now()) ?? caller) : unauthorized
   }
 
   function workOf(caller: Caller, offer: Offer, proof: unknown): Work | Denial | undefined {
@@ -188,6 +208,8 @@ export function createFacilitator(parts: FacilitatorParts): Facilitator {
 
   async function run(work: Work): Promise<Answer> {
     try {
+      // What was found good a moment ago is claimed at once: the claim itself says if another stands.
+      if (isFresh(work)) return await claim(work, undefined)
       const held = await ledger.find(work.key)
       if (held && stands(held, clock.now())) return await stood(work, held)
       const found = await check(work)
@@ -197,12 +219,16 @@ export function createFacilitator(parts: FacilitatorParts): Facilitator {
     }
   }
 
-  /** Verifies anew, unless this very proof for these very terms was found good a moment ago. */
+  /** Whether this very proof for these very terms was found good a moment ago. */
+  function isFresh(work: Work): boolean {
+    const now = clock.now()
+    const before = seen.at(work.key, goodOf(work), now)
+    return before !== undefined && now - before < FRESH_MS
+  }
+
   async function check(work: Work): Promise<Facilitated | Settled | undefined> {
     const { rail, offer, proof, key, payer } = work
-    const now = clock.now()
-    const before = seen.at(key, goodOf(work), now)
-    if (before !== undefined && now - before < FRESH_MS) return undefined
+    const before = seen.at(key, goodOf(work), clock.now())
     const verdict = await rail.verify(offer, proof)
     if (verdict.ok) return undefined
     // Somebody may have been faster and submitted what we found good: then it is paid.
@@ -217,6 +243,8 @@ export function createFacilitator(parts: FacilitatorParts): Facilitator {
   /** The claim: one step, by the key of the spend itself. */
   async function claim(work: Work, found: Settled | undefined): Promise<Answer> {
     const { caller, rail, offer, key, payer, purpose, print } = work
+    const dues = found ? [] : await duesOf(work)
+    if ('kind' in dues) return dues
     const now = clock.now()
     const { asset, amount } = offer.amount
     const account = `${WORLD}${rail.name}/${offer.network}/${offer.payee}`
@@ -235,43 +263,48 @@ export function createFacilitator(parts: FacilitatorParts): Facilitator {
     if (claimed.outcome !== 'made') return await stood(work, claimed.held)
     observe({ type: 'held', at: now, key, payer, amount: offer.amount })
     const held = { ...work, claim: claimed.claim }
-    return found ? await post(held, found, true) : await counted(held, now)
+    return found ? await post(held, found, true) : await counted(held, dues, now)
   }
 
-  /** Takes one of the settlements of the caller's day. What was never sent is given back. */
-  async function counted(work: Claimed, now: number): Promise<Answer> {
-    const { caller, key, claim } = work
-    const leg = countLeg(caller, now)
-    if (!leg) return (await send(work)).answer
-    const turn = `${key}/sent`
-    const taken = await ledger.transfer({
-      key: turn,
-      purpose: work.purpose,
-      asset: 'settlement',
-      amount: 1n,
-      legs: [leg],
-      leaseUntilAt: now + LEASE_MS,
-      note: turnNote,
-    })
-    if (taken.outcome === 'insufficient') {
-      await ledger.void(key, 'limited', claim)
-      return tomorrow('The settlements that this caller may have sent in a day are used up.', now)
+  /** What it takes of its caller's day beside the amount. */
+  async function duesOf({ caller, rail, offer, proof }: Work): Promise<readonly Due[] | Denial> {
+    const { gasPerDayWei } = caller
+    const now = clock.now()
+    const sent = countDue(caller, now)
+    if (gasPerDayWei === undefined) return sent ? [sent] : []
+    if (!rail.costMax) return denial('forbidden', 'This caller may not settle by this rail.')
+    const gas = gasDue(caller, offer.network, await rail.costMax(offer, proof), now)
+    return [sent, gas].filter((due) => due !== undefined)
+  }
+
+  /** Sends it within its caller's day. What was never sent is given back. */
+  async function counted(work: Claimed, dues: readonly Due[], now: number): Promise<Answer> {
+    if (dues.length === 0) return (await send(work)).answer
+    const denied = await turns.take(work, dues, now)
+    if (denied) {
+      await ledger.void(work.key, 'limited', work.claim)
+      return denied
     }
-    const { answer, sent } = await send(work)
-    await (sent ? ledger.post(turn) : ledger.void(turn, 'unsent')).catch((error: unknown) =>
-      fault('count', error),
-    )
+    const { answer, settlement, sent } = await send(work)
+    await taken(work, settlement, sent)
     return answer
   }
 
-  async function send(work: Claimed): Promise<{ answer: Answer; sent: boolean }> {
+  /** Books what it took of its caller's day. One whose outcome is not known has taken nothing yet, and holds all. */
+  async function taken(making: Making, settlement: Settlement, sent: boolean): Promise<void> {
+    if (settlement.state === 'unknown') return
+    const booked = sent ? turns.spend(making, settlement.cost) : turns.free(making)
+    await booked.catch((error: unknown) => fault('count', error))
+  }
+
+  async function send(work: Claimed): Promise<Attempt> {
     const { rail, offer, proof, key } = work
     const log = aheadOf(work)
     const settlement = await rail
       .settle(offer, proof, key, log)
       .catch((error: unknown) => afterFault(log.written(), error))
     const answer = await conclude(work, settlement, true)
-    return { answer, sent: log.written() }
+    return { answer, settlement, sent: log.written() }
   }
 
   /** What was not written ahead was not sent. */
@@ -280,15 +313,18 @@ export function createFacilitator(parts: FacilitatorParts): Facilitator {
     return written ? { state: 'unknown', detail: why.detail } : { state: 'failed', problem: why }
   }
 
-  /** Writes ahead only while the claim is ours: the books refuse what comes of one that was lost. */
+  /**
+   * Writes ahead only while the claim is ours: the books refuse what comes of one that was lost. A claim begins without a
+   * step, so that what was written under it is known here.
+   */
   function aheadOf({ key, claim }: Claimed): Log & { written(): boolean } {
-    let written = false
+    const steps: Step[] = []
     return {
-      written: () => written,
-      read: () => stepsOf(key),
+      written: () => steps.length > 0,
+      read: async () => [...steps],
       async write(step) {
         await ledger.step(key, step, claim)
-        written = true
+        steps.push(step)
       },
     }
   }
@@ -330,6 +366,7 @@ export function createFacilitator(parts: FacilitatorParts): Facilitator {
       return 'unknown'
     })
     if (outcome !== 'posted' && outcome !== 'replayed') return { kind: 'pending', payer, reference }
+    if (outcome === 'replayed' && told) await noteTold(key)
     observe({ type: 'settled', at: clock.now(), key, reference, amount: offer.amount })
     return toAnswer(offer, { reference, payer, settledAt })
   }
@@ -354,6 +391,12 @@ export function createFacilitator(parts: FacilitatorParts): Facilitator {
     return settledIn(held)
   }
 
+  /** Another has posted it meanwhile, and may have told nobody. */
+  async function noteTold(key: string): Promise<void> {
+    const held = await ledger.find(key)
+    if (held && !wasTold(held)) await ledger.step(key, { type: 'told', data: {} })
+  }
+
   /** Another process works on it: its answer is ours. */
   async function follow(work: Work): Promise<Answer> {
     for (let tries = 0; tries < FOLLOW_TRIES; tries++) {
@@ -376,7 +419,9 @@ export function createFacilitator(parts: FacilitatorParts): Facilitator {
     try {
       const found = rail ? await rail.find(offer, key, log) : open
       if (found?.state === 'unknown') return await pending({ key, payer })
-      return await conclude({ key, claim, offer, payer }, found ?? traceless, told)
+      const answer = await conclude({ key, claim, offer, payer }, found ?? traceless, told)
+      await taken({ key, claim }, found ?? traceless, true)
+      return answer
     } catch (error) {
       fault('close', error)
       return await pending({ key, payer })
@@ -387,9 +432,8 @@ export function createFacilitator(parts: FacilitatorParts): Facilitator {
     for (const held of await ledger.pending()) {
       const { key } = held
       if (doing.has(key) || !isIdle(held, clock.now())) continue
-      // Whether its settlement was sent is not known here: it counts.
-      if (isTurn(held)) await ledger.post(key)
-      else if (isFacilitated(held) && held.steps.length === 0)
+      if (await turns.recover(held)) continue
+      if (isFacilitated(held) && held.steps.length === 0)
         await ledger.void(key, 'lease-expired', held.claim)
       else if (isFacilitated(held)) await alone(held)
     }

@@ -17,17 +17,20 @@ export interface Note {
 const FACILITATED = 'facilitated'
 const TURN = 'turn'
 
-/** The note of a count of settlements. */
-export const turnNote: JsonObject = { kind: TURN }
+/** The note of what a settlement takes of a caller's day. */
+export function turnNote(of: string): JsonObject {
+  return { kind: TURN, of }
+}
 
 /** Whether the books hold a settlement on behalf of a caller here. */
 export function isFacilitated({ note }: Held): boolean {
   return note['kind'] === FACILITATED
 }
 
-/** Whether it counts a settlement against a caller's day. */
-export function isTurn({ note }: Held): boolean {
-  return note['kind'] === TURN
+/** The key of the settlement that takes this of a caller's day; undefined if it is something else. */
+export function turnOf({ note }: Held): string | undefined {
+  const { kind, of } = note
+  return kind === TURN && typeof of === 'string' ? of : undefined
 }
 
 /** The note as plain JSON. */

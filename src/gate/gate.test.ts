@@ -19,6 +19,7 @@ import type {
   Refusal,
   Sale,
   Settlement,
+  Standing,
   Vault,
 } from '../core/ports.ts'
 import { PaymentError, problem } from '../core/problem.ts'
@@ -27,6 +28,7 @@ import type { Seal } from '../core/seal.ts'
 import { createSeal } from '../core/seal.ts'
 import { memory } from '../ledger/memory.ts'
 import { DELIVER_MS, OFFER_VALID_MS, SETTLE_MS, WORK_MS, createGate } from './gate.ts'
+import { LATE_MS, LOOK_FIRST_MS, LOOK_PAUSE_MAX_MS, LOOK_UNTIL_MS } from './limits.ts'
 
 const SECRET = 'uW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA'
 const START = 1_800_000_000_000
@@ -39,11 +41,13 @@ interface Proof {
 /** A rail of which each verb can be told what to do. */
 function createRail(now: () => number) {
   const moved = new Map<string, number>()
-  const calls = { verify: 0, settle: 0, find: 0 }
+  const calls = { verify: 0, settle: 0, find: 0, stands: 0 }
   const told: {
     settle?: (key: string, log: Log) => Promise<Settlement>
     verify?: () => never
     find?: () => never
+    /** Only with this is there a second look. */
+    stands?: (key: string, log: Log) => Promise<Standing>
   } = {}
   const settled = (key: string): Settlement => ({
     state: 'settled',
@@ -93,7 +97,14 @@ function createRail(now: () => number) {
       return moved.has(key) ? settled(key) : undefined
     },
   }
-  return { rail, moved, calls, told }
+  const looking: Rail<unknown, Proof> = {
+    ...rail,
+    async stands(_offer, key, _reference, log) {
+      calls.stands++
+      return (await told.stands?.(key, log)) ?? { state: 'open' }
+    },
+  }
+  return { rail, looking, moved, calls, told }
 }
 
 function world(
@@ -102,18 +113,19 @@ function world(
     deferredMax?: number
     vault?: Vault
     seal?: Seal
+    looksAgain?: boolean
   } = {},
 ) {
   let time = START
-  const clock = { now: () => time, sleep: async () => {} }
+  const clock = { now: () => time, sleep: () => new Promise<void>(() => undefined) }
   const events: Event[] = []
   const books = memory({ clock })
   const ledger = options.ledger?.(books) ?? books
-  const { rail, ...rest } = createRail(clock.now)
+  const { rail, looking, ...rest } = createRail(clock.now)
   const offers = createOffers(createMac([SECRET], 'offers'))
   const make = () =>
     createGate({
-      rails: [rail],
+      rails: [options.looksAgain ? looking : rail],
       ledger,
       offers,
       clock,
@@ -405,6 +417,42 @@ describe('settlement', () => {
   })
 })
 
+test('what was served on credit and never collected does not stop recovery', async () => {
+  let down = false
+  const w = world({
+    ledger: (ledger) => ({
+      ...ledger,
+      async step(...args) {
+        if (down && args[1].type === 'delivered')
+          throw new PaymentError('store-unavailable', 'disk full')
+        await ledger.step(...args)
+      },
+    }),
+  })
+  const mined = Promise.withResolvers<Settlement>()
+  w.told.settle = async (_key, log) => {
+    await log.write({ type: 'prepared', data: {} })
+    return await mined.promise
+  }
+  const credential = w.pay('n1')
+  const later = { sale: { settle: 'deferred' } } as const
+  const pass = admitted(await w.gate.admit(w.ask(credential, later)))
+  assert.equal(code(await pass.finish(true)), 'serve')
+  down = true
+  pass.delivered()
+  mined.resolve({ state: 'failed', problem: problem('settlement-failed', 'gone') })
+  await w.gate.close()
+  // The same payment again is a new sale, and the old word "delivered" does not fall upon it.
+  delete w.told.settle
+  const next = admitted(await w.gate.admit(w.ask(credential, later)))
+  down = false
+  await w.gate.recover()
+  assert.deepEqual((await w.books.find('n1'))?.steps, [])
+  assert.equal(code(await next.finish(true)), 'serve')
+  await w.gate.close()
+  assert.equal(await earned(w), 5n)
+})
+
 describe('after a crash', () => {
   test('a claim without anything written ahead is free again when its lease has run out', async () => {
     const w = world()
@@ -539,6 +587,227 @@ test('an answer for which nobody was there any more may be fetched at once', asy
   w.pass(WORK_MS + DELIVER_MS)
   await w.gate.recover()
   assert.deepEqual(await w.books.pending(), [])
+})
+
+describe('after the end of its offer', () => {
+  test('what was posted and never delivered is served, also when the chain is asked first', async () => {
+    for (const waitMs of [OFFER_VALID_MS - 10_000, OFFER_VALID_MS + 60_000]) {
+      const w = world()
+      const credential = w.pay('n1')
+      await admitted(await w.gate.admit(w.ask(credential))).finish(true)
+      w.pass(waitMs)
+      const verified = w.calls.verify
+      const pass = admitted(await w.make().admit(w.ask(credential)))
+      // Before the end the rail is asked, and says spent; after it the books are.
+      assert.equal(w.calls.verify - verified, waitMs < OFFER_VALID_MS ? 1 : 0)
+      assert.equal(code(await pass.finish(true)), 'serve')
+      pass.delivered()
+      assert.equal(code(await w.gate.admit(w.ask(credential))), 'payment-delivered')
+      assert.deepEqual([w.calls.settle, await earned(w)], [1, 5n])
+    }
+  })
+
+  test('money that moved in time counts, though no books know it; money that moved later does not', async () => {
+    const w = world()
+    const [early, late] = [w.pay('n1'), w.pay('n2')]
+    w.moved.set('n1', START + 1_000)
+    w.moved.set('n2', START + OFFER_VALID_MS + 120_000)
+    w.pass(OFFER_VALID_MS + 180_000)
+    assert.equal(code(await w.gate.admit(w.ask(late))), 'offer-expired')
+    assert.equal(code(await w.gate.admit(w.ask(w.pay('n3')))), 'pass')
+    const pass = admitted(await w.gate.admit(w.ask(early)))
+    assert.equal(code(await pass.finish(true)), 'serve')
+    assert.deepEqual([w.calls.settle, await earned(w)], [0, 5n])
+    w.moved.set('n4', START + 1_000)
+    const old = w.pay('n4')
+    w.pass(OFFER_VALID_MS + LATE_MS + 10_000)
+    assert.equal(code(await w.gate.admit(w.ask(old))), 'offer-expired')
+  })
+})
+
+describe('a sale that is not final', () => {
+  const gone: Standing = { state: 'gone', problem: problem('settlement-failed', 'gone') }
+  const undone = ({ events }: { events: readonly Event[] }): number =>
+    events.filter(({ type }) => type === 'undone').length
+
+  async function sell(w: ReturnType<typeof world>, nonce: string): Promise<Credential<Proof>> {
+    const credential = w.pay(nonce)
+    const pass = admitted(await w.gate.admit(w.ask(credential)))
+    assert.equal(code(await pass.finish(true)), 'serve')
+    pass.delivered()
+    await new Promise(setImmediate)
+    return credential
+  }
+
+  test('is looked at again until it is, ever more rarely, and stays sold', async () => {
+    const w = world({ looksAgain: true })
+    await sell(w, 'n1')
+    await w.gate.recover()
+    assert.equal(w.calls.stands, 0)
+    for (const pause of [1, 4, 16]) {
+      w.pass(LOOK_FIRST_MS * pause - 1)
+      await w.gate.recover()
+      w.pass(1)
+      await w.gate.recover()
+    }
+    assert.equal(w.calls.stands, 3)
+    w.told.stands = async () => ({ state: 'final' })
+    w.pass(LOOK_PAUSE_MAX_MS)
+    await w.gate.recover()
+    w.pass(LOOK_UNTIL_MS)
+    await w.gate.recover()
+    assert.equal(w.calls.stands, 4)
+    assert.deepEqual([await earned(w), undone(w)], [5n, 0])
+  })
+
+  test('is told as a fault, and looked at no more, if a day does not make it final', async () => {
+    const w = world({ looksAgain: true })
+    await sell(w, 'n1')
+    for (let i = 0; i < 3; i++) {
+      w.pass(LOOK_UNTIL_MS)
+      await w.gate.recover()
+    }
+    assert.equal(w.calls.stands, 2)
+    assert.equal(w.events.filter(({ type }) => type === 'fault').length, 1)
+    assert.equal(await earned(w), 5n)
+  })
+
+  test('and is gone for good is booked back once, with an alarm, and never charged again', async () => {
+    const w = world({ looksAgain: true })
+    const [credential, honest] = [await sell(w, 'n1'), await sell(w, 'n2')]
+    w.told.stands = async (key) => (key === 'n1' ? gone : { state: 'final' })
+    w.pass(LOOK_FIRST_MS)
+    const other = w.make()
+    await Promise.all([w.gate.recover(), other.recover()])
+    w.pass(LOOK_FIRST_MS)
+    await Promise.all([w.gate.recover(), other.recover()])
+    assert.deepEqual([await earned(w), undone(w)], [5n, 1])
+    assert.deepEqual(await w.gate.status('n1'), { state: 'failed' })
+    assert.deepEqual(await w.gate.status('n2'), { state: 'settled' })
+    w.moved.delete('n1')
+    const replay = await w.gate.admit(w.ask(credential))
+    assert.equal(code(replay), 'settlement-failed')
+    assert.ok(replay.kind === 'refused' && replay.challenge)
+    assert.equal(code(await w.gate.admit(w.ask(honest))), 'payment-delivered')
+    assert.equal(w.calls.settle, 2)
+    assert.deepEqual(await w.books.pending(), [])
+  })
+
+  test('is a loss where what it earned has been taken out', async () => {
+    const w = world({ looksAgain: true })
+    await sell(w, 'n1')
+    await w.books.transfer({
+      key: 'payout',
+      purpose: 'payout',
+      asset: coin.id,
+      amount: 5n,
+      legs: [{ debit: 'sales/GET /a', credit: 'world/bank' }],
+      leaseUntilAt: START,
+      note: {},
+    })
+    await w.books.post('payout')
+    w.told.stands = async () => gone
+    w.pass(LOOK_FIRST_MS)
+    await w.gate.recover()
+    const loss = (await w.books.balances()).find((one) => one.account.startsWith('world/losses/'))
+    assert.deepEqual([loss?.account, loss?.posted], ['world/losses/sales/GET /a', -5n])
+    assert.deepEqual([await earned(w), undone(w)], [0n, 1])
+  })
+
+  for (const verb of ['transfer', 'post', 'step'] as const)
+    for (const done of [false, true])
+      test(`is booked back once if the process dies ${done ? 'after' : 'before'} the ${verb} of that`, async () => {
+        let dead = false
+        const w = world({
+          looksAgain: true,
+          ledger: (ledger) => {
+            const end = async (key: string, mine: boolean): Promise<void> => {
+              if (dead || !mine || !key.startsWith('n1')) return
+              dead = true
+              throw new PaymentError('store-unavailable', 'dead')
+            }
+            let armed = false
+            return {
+              ...ledger,
+              async transfer(given) {
+                armed ||= given.purpose === 'undone'
+                const mine = armed && verb === 'transfer'
+                if (!done) await end(given.key, mine)
+                const claim = await ledger.transfer(given)
+                if (done) await end(given.key, mine)
+                return claim
+              },
+              async post(...args) {
+                const mine = armed && verb === 'post'
+                if (!done) await end(args[0], mine)
+                const outcome = await ledger.post(...args)
+                if (done) await end(args[0], mine)
+                return outcome
+              },
+              async step(...args) {
+                const mine = armed && verb === 'step'
+                if (!done) await end(args[0], mine)
+                await ledger.step(...args)
+                if (done) await end(args[0], mine)
+              },
+            }
+          },
+        })
+        await sell(w, 'n1')
+        w.told.stands = async () => gone
+        w.pass(LOOK_FIRST_MS)
+        await w.gate.recover()
+        assert.ok(dead)
+        // Another process reads the journal, and ends it.
+        const next = w.make()
+        await next.recover()
+        w.pass(LOOK_FIRST_MS)
+        await next.recover()
+        assert.equal(await earned(w), 0n)
+        assert.deepEqual(await w.gate.status('n1'), { state: 'failed' })
+        assert.deepEqual(await w.books.pending(), [])
+        const steps = (await w.books.find('n1'))?.steps ?? []
+        assert.equal(steps.filter(({ type }) => type === 'undone').length, 1)
+      })
+
+  test('and moved to another transaction names that one, and is served as before', async () => {
+    const w = world({ looksAgain: true })
+    const credential = await sell(w, 'n1')
+    w.told.stands = async () => ({ state: 'final', reference: 'tx-other' })
+    w.pass(LOOK_FIRST_MS)
+    await w.gate.recover()
+    const replay = await w.gate.admit(w.ask(credential))
+    assert.equal(replay.kind === 'refused' && replay.problem.receipt?.reference, 'tx-other')
+  })
+
+  test('is found in the journal by whoever starts, however long the books lay still', async () => {
+    const w = world({ looksAgain: true })
+    for (let i = 0; i < 40; i++) {
+      await sell(w, `n${i}`)
+      w.pass(10 * 60_000)
+    }
+    w.pass(7 * LOOK_UNTIL_MS)
+    const seen: string[] = []
+    w.told.stands = async (key) => {
+      seen.push(key)
+      return { state: 'final' }
+    }
+    const next = w.make()
+    await next.recover()
+    w.pass(LOOK_FIRST_MS)
+    await next.recover()
+    // Of the last hour in which something was written.
+    assert.deepEqual(seen, ['n33', 'n34', 'n35', 'n36', 'n37', 'n38', 'n39'])
+  })
+
+  test('is not looked at on a rail whose word is final', async () => {
+    const w = world()
+    await sell(w, 'n1')
+    w.told.stands = async () => assert.fail('nobody asks')
+    w.pass(LOOK_FIRST_MS)
+    await w.gate.recover()
+    assert.deepEqual([w.calls.stands, await earned(w)], [0, 5n])
+  })
 })
 
 describe('when the world fails', () => {

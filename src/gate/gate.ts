@@ -1,60 +1,51 @@
 import { assert } from '../core/assert.ts'
-import type { Challenge } from '../core/challenge.ts'
 import { systemChance } from '../core/chance.ts'
 import { systemClock } from '../core/clock.ts'
-import type { Credential, Unbound } from '../core/credential.ts'
+import type { Credential } from '../core/credential.ts'
 import { isBound } from '../core/credential.ts'
 import type { Observe } from '../core/event.ts'
-import type { JsonObject } from '../core/json.ts'
 import type { Offer } from '../core/offer.ts'
 import type { Offers } from '../core/offers.ts'
-import { nonceOf } from '../core/offers.ts'
 import type {
   Ask,
   Chance,
   Clock,
   Gate,
   Held,
-  Kept,
   Ledger,
   Log,
   Pass,
   Rail,
   Refusal,
   Settlement,
+  Transfer,
   Vault,
   Verdict,
 } from '../core/ports.ts'
 import { WORLD } from '../core/ports.ts'
-import type { Code, Problem } from '../core/problem.ts'
-import { PaymentError, problem, problems } from '../core/problem.ts'
-import type { Receipt } from '../core/receipt.ts'
-import type { Resource } from '../core/resource.ts'
+import type { Problem } from '../core/problem.ts'
+import { PaymentError } from '../core/problem.ts'
 import type { Seal } from '../core/seal.ts'
-import { isSale, readNote, writeNote } from './note.ts'
+import { createClosing } from './closing.ts'
+import { createDelivery, createFlag, isTurn } from './delivery.ts'
+import { lifeOf, lives } from './life.ts'
+import {
+  DEFERRED_MAX,
+  DELIVER_MS,
+  OFFER_VALID_MS,
+  RECOVER_AT_ONCE,
+  SETTLE_MS,
+  WORK_MS,
+} from './limits.ts'
+import { isSale, writeNote } from './note.ts'
+import { createQuoting } from './quoting.ts'
+import { createRails } from './rails.ts'
+import { createRefusals, foreign, uncollected, undone, unpaid } from './refusals.ts'
+import type { Claimed, Entry, House, Outcome, Settled, Sold, Work } from './sale.ts'
+import { logOf, purposeOf, toReceipt } from './sale.ts'
+import { createStanding, isReversal } from './standing.ts'
 
-/** How long an offer stands: time enough for a person to say yes. */
-export const OFFER_VALID_MS = 300_000
-/** Offers end on this grid, so that equal requests within it are asked with equal bytes. */
-export const OFFER_GRID_MS = 5_000
-/** How long work may take where a sale does not say. */
-export const WORK_MS = 60_000
-/** Time beyond the work in which settlement must be through, before another process may look after a claim. */
-export const SETTLE_MS = 45_000
-/** How long the first byte may take once the money has moved; after that the same proof may fetch it again. */
-export const DELIVER_MS = 30_000
-/** How far the clocks of a network may be behind ours. */
-export const CLOCK_SKEW_MS = 60_000
-/** Most sales that are served before they are settled. Above it, settlement comes first. */
-export const DEFERRED_MAX = 100
-/** How long a paid answer is kept for whoever lost it. */
-export const KEEP_MS = 3_600_000
-/** When to come back for something that is being worked on. */
-export const RETRY_MS = 2_000
-/** Most deliveries that are remembered while the books cannot be written. */
-export const GONE_MAX = 10_000
-/** Chance in an offer that is a secret. */
-const NONCE_BYTES = 12
+export { DELIVER_MS, OFFER_VALID_MS, SETTLE_MS, WORK_MS } from './limits.ts'
 
 /** What a gate is made of. */
 export interface GateParts {
@@ -71,55 +62,16 @@ export interface GateParts {
   readonly deferredMax?: number
 }
 
-type Entry = Pass | Kept | Refusal
-/** Settled and posted, and ours to deliver until then. */
-interface Sold {
-  readonly kind: 'serve'
-  readonly receipt: Receipt
-  readonly until: number
-}
-
-type Outcome = Awaited<ReturnType<Pass['finish']>>
-
-/** A claim that this gate holds: what is worked on now. */
-interface Work {
-  readonly ask: Ask
-  readonly offer: Offer
-  readonly proof: unknown
-  readonly key: string
-  readonly payer: string
-  readonly rail: Rail
-}
-
-/** Work whose claim this process holds. */
-interface Claimed extends Work {
-  readonly claim: number
-}
-
 /**
  * Makes the gate: check, claim, serve, settle, post. It knows no transport, protocol or rail by name.
  *
  * After a crash {@link Gate.recover} closes what the rails have evidence for; a claim without anything written ahead is
- * free again when its lease runs out.
+ * free again when its lease runs out. What every state of a sale means, and what may follow it, is in `life.ts`.
  * @throws {RangeError} when two rails cannot be told apart.
  */
 export function createGate(parts: GateParts): Gate {
-  const { ledger, offers } = parts
-  const clock = parts.clock ?? systemClock
-  const { rails } = parts
-  const twice = rails.find((rail, i) => rails.findIndex((other) => same(other, rail)) < i)
-  if (twice)
-    throw new RangeError(`There are two rails "${twice.name}" on ${twice.network}. Leave one out.`)
-  const validMs = parts.offerValidMs ?? OFFER_VALID_MS
-  /** Keys that this process works on: nobody else here may touch them. */
-  const working = new Set<string>()
-  const deferred = new Set<Promise<unknown>>()
-  /** What has left, where that could not be written yet. */
-  const gone = new Set<string>()
-
-  const chance = parts.chance ?? systemChance
-  const shelf = parts.vault && parts.seal && { vault: parts.vault, seal: parts.seal }
-
+  const { ledger, offers, clock = systemClock, chance = systemChance } = parts
+  const rails = createRails(parts.rails)
   const observe: Observe = (event) => {
     try {
       parts.observe?.(event)
@@ -127,224 +79,81 @@ export function createGate(parts: GateParts): Gate {
       // A subscriber's fault must not reach a payment.
     }
   }
-
   const fault = (where: string, error: unknown): void =>
     observe({ type: 'fault', at: clock.now(), where, error })
-
-  /** When the offer was made, at the earliest; another chain's clock may run behind ours. */
-  const madeAt = (offer: Offer): number => offer.expiresAt - validMs - OFFER_GRID_MS - CLOCK_SKEW_MS
-
-  /** Names the claim with each step: a maker who was thought dead writes nothing more. */
-  const logOf = ({ key, claim }: Pick<Held, 'key' | 'claim'>): Log => ({
-    read: async () => (await ledger.find(key))?.steps ?? [],
-    write: (step) => ledger.step(key, step, claim),
-  })
-
-  function quote(ask: Ask): readonly Offer[] {
-    const { rails: named, price } = ask.sale
-    const end = Math.ceil((clock.now() + validMs) / OFFER_GRID_MS) * OFFER_GRID_MS
-    return rails
-      .filter((rail) => named?.includes(rail.name) ?? true)
-      .flatMap((rail) => rail.quote(price))
-      .map((terms) => offers.bind(terms, ask.resource, end, nonceFor(ask)))
-  }
-
-  /** An answer that is kept may be fetched by whoever names its offer, so that no two payers may have the same. */
-  function nonceFor({ sale }: Ask): string | undefined {
-    return shelf && sale.keep ? Buffer.from(chance(NONCE_BYTES)).toString('base64url') : undefined
-  }
-
-  function challenge(ask: Ask, why?: Problem): Refusal {
-    const { description, mimeType } = ask.sale
-    const offered = quote(ask)
-    if (offered.length === 0)
-      return refused(
-        ask,
-        problem(
-          'misconfigured',
-          'No payment rail can take this price. Tell the operator of this service.',
-        ),
-      )
-    const reason =
-      why ??
-      problem(
-        'payment-required',
-        'Pay one of the offers and send the request again with the proof.',
-      )
-    const said: Challenge = {
-      resource: ask.resource,
-      offers: offered,
-      problem: reason,
-      ...(description !== undefined && { description }),
-      ...(mimeType !== undefined && { mimeType }),
-    }
-    const { url } = ask.resource
-    observe(
-      why
-        ? {
-            type: 'refused',
-            at: clock.now(),
-            request: ask.request,
-            url,
-            code: why.code,
-            detail: why.detail,
-          }
-        : { type: 'challenged', at: clock.now(), request: ask.request, url, code: reason.code },
-    )
-    return { kind: 'refused', problem: reason, challenge: said }
-  }
-
-  /** Offers go out again exactly when a new payment may help and none has moved. */
-  function refuse(ask: Ask, why: Problem): Refusal {
-    return problems[why.code].status === 402 ? challenge(ask, why) : refused(ask, why)
-  }
-
-  function refused(ask: Ask, why: Problem): Refusal {
-    observe({
-      type: 'refused',
-      at: clock.now(),
-      request: ask.request,
-      url: ask.resource.url,
-      code: why.code,
-      detail: why.detail,
-    })
-    return { kind: 'refused', problem: why }
-  }
+  const house: House = { ledger, rails, clock, observe, fault }
+  const shelf = parts.vault && parts.seal && { vault: parts.vault, seal: parts.seal }
+  const validMs = parts.offerValidMs ?? OFFER_VALID_MS
+  const quoting = createQuoting({ rails, offers, clock, validMs, chance: shelf && chance })
+  const refusals = createRefusals(house, (ask) => quoting.quote(ask))
+  const delivery = createDelivery(house, refusals, shelf)
+  const standing = createStanding(house)
+  const closing = createClosing(house, (key, offer) => standing.watch(key, offer))
+  /** Keys that this process works on: nobody else here may touch them. */
+  const working = new Set<string>()
+  const deferred = new Set<Promise<unknown>>()
+  let closed = false
 
   async function admit(ask: Ask): Promise<Entry> {
     try {
-      if (!ask.credential) return challenge(ask)
-      if ('code' in ask.credential) return refuse(ask, ask.credential)
+      if (!ask.credential) return refusals.challenge(ask)
+      if ('code' in ask.credential) return refusals.refuse(ask, ask.credential)
       return await check(ask, ask.credential)
     } catch (error) {
-      return refuse(ask, trouble('admit', error))
+      return refusals.trouble(ask, 'admit', error)
     }
-  }
-
-  /** A fault becomes a refusal that gives nothing away; a bug stays a bug. */
-  function trouble(where: string, error: unknown): Problem {
-    fault(where, error)
-    const code =
-      error instanceof PaymentError && error.code in problems ? (error.code as Code) : 'internal'
-    return problem(code, faults[code] ?? 'Nothing was served. Send the same payment again later.', {
-      retryAfterMs: RETRY_MS,
-    })
   }
 
   async function check(ask: Ask, credential: Credential): Promise<Entry> {
-    const accepted = accept(ask, credential)
-    const { proof } = credential
+    const accepted = quoting.accept(ask, credential)
+    const { offer, proof } = credential
     if ('code' in accepted) {
-      const before = accepted.code === 'offer-expired' && isBound(credential.offer)
-      return (before && (await paidBefore(ask, credential.offer, proof))) || refuse(ask, accepted)
+      const late = accepted.code === 'offer-expired' && offer && isBound(offer)
+      return (late && (await cameLate(ask, offer, proof))) || refusals.refuse(ask, accepted)
     }
-    if (proof === undefined)
-      return refuse(
-        ask,
-        problem(
-          'credential-unsupported',
-          'This service takes a payment, and the credential has none.',
-        ),
-      )
+    if (proof === undefined) return refusals.refuse(ask, unpaid)
     let verdict: Verdict | undefined
-    for (const offer of accepted) {
-      const rail = railOf(offer)
-      verdict = await rail.verify(offer, proof, payableForMs(ask))
+    for (const one of accepted) {
+      const rail = rails.of(one)
+      verdict = await rail.verify(one, proof, payableForMs(ask))
       const { payer = '' } = verdict
-      if (verdict.ok) return await claim({ ask, offer, proof, rail, key: verdict.key, payer })
+      if (verdict.ok) return await claim({ ask, offer: one, proof, rail, key: verdict.key, payer })
       if (verdict.problem.code === 'payment-spent' && verdict.key !== undefined)
-        return await spent({ ask, offer, proof, rail, key: verdict.key, payer }, verdict.problem)
+        return await spent(
+          { ask, offer: one, proof, rail, key: verdict.key, payer },
+          verdict.problem,
+        )
     }
     assert(verdict && !verdict.ok, 'an accepted credential has an offer')
-    return (await paidBefore(ask, accepted[0], proof)) ?? refuse(ask, verdict.problem)
-  }
-
-  /** The offers that the credential may be for: its own, checked, or those that quoting finds again. */
-  function accept(ask: Ask, { offer }: Credential): Problem | readonly [Offer, ...Offer[]] {
-    const taken = find(offer) !== undefined && (ask.sale.rails?.includes(offer.rail) ?? true)
-    const unsupported = problem(
-      'credential-unsupported',
-      'This service does not take payments of this kind here. Pay one of the offers given.',
-    )
-    if (!taken) return unsupported
-    if (isBound(offer)) return offers.check(offer, ask.resource, clock.now()) ?? [offer]
-    const [first, ...others] = quote(ask).filter(
-      (o) => o.rail === offer.rail && o.network === offer.network,
-    )
-    return first ? [first, ...others] : unsupported
-  }
-
-  /** What does not hold now may have held before: a payment in the books is no reason to pay again. */
-  async function paidBefore(ask: Ask, offer: Offer, proof: unknown): Promise<Entry | undefined> {
-    const rail = find(offer)
-    if (!rail || proof === undefined) return undefined
-    const { key, payer } = rail.identify(offer, proof)
-    const held = await ledger.find(key)
-    if (!held || held.state === 'voided' || held.purpose !== purposeOf(ask.resource))
-      return undefined
-    return await again({ ask, offer, proof, rail, key, payer }, held)
+    return (await paidBefore(ask, accepted[0], proof)) ?? refusals.refuse(ask, verdict.problem)
   }
 
   function payableForMs({ sale }: Ask): number {
     return sale.settle === 'before-response' ? (sale.workMs ?? WORK_MS) : 0
   }
 
-  const find = (offer: Offer | Unbound): Rail | undefined =>
-    rails.find((rail) => rail.name === offer.rail && rail.network === offer.network)
-
-  function railOf(offer: Offer): Rail {
-    const rail = find(offer)
-    if (!rail)
-      throw new PaymentError(
-        'misconfigured',
-        `There is no rail "${offer.rail}" on ${offer.network}.`,
-      )
-    return rail
+  /** What does not hold now may have held before: a payment in the books is no reason to pay again. */
+  async function paidBefore(ask: Ask, offer: Offer, proof: unknown): Promise<Entry | undefined> {
+    const work = workOf(ask, offer, proof)
+    const held = work && (await ledger.find(work.key))
+    if (!held || held.state === 'voided' || held.purpose !== purposeOf(ask.resource))
+      return undefined
+    return await again(work, held)
   }
 
-  /** The claim: one step, by the key of the spend itself. */
-  async function claim(work: Work, found?: Settlement & { state: 'settled' }): Promise<Entry> {
-    const { ask, offer, key, payer, rail } = work
-    if (working.has(key)) return inFlight(work)
-    working.add(key)
-    let held = false
-    try {
-      const claimed = await ledger.transfer({
-        key,
-        purpose: purposeOf(ask.resource),
-        asset: offer.amount.asset.id,
-        amount: offer.amount.amount,
-        legs: [
-          {
-            debit: `${WORLD}${rail.name}/${offer.network}/${offer.payee}`,
-            credit: ask.sale.account,
-          },
-        ],
-        leaseUntilAt: clock.now() + (ask.sale.workMs ?? WORK_MS) + SETTLE_MS,
-        note: writeNote({ offer, payer, request: ask.request }),
-      })
-      if (claimed.outcome === 'replayed' || claimed.outcome === 'foreign')
-        return await again(work, claimed.held)
-      assert(claimed.outcome === 'made', 'the outside world is never short of money')
-      observe({
-        type: 'held',
-        at: clock.now(),
-        request: ask.request,
-        key,
-        payer,
-        amount: offer.amount,
-      })
-      held = true
-      const mine = { ...work, claim: claimed.claim }
-      if (found) return await paid(mine, found)
-      if (ask.sale.settle === 'before-work') return await settleFirst(mine)
-      return pass(mine)
-    } catch (error) {
-      held = false
-      throw error
-    } finally {
-      if (!held) working.delete(key)
-    }
+  /** After its offer's end a payment buys nothing new. What it bought in its time, or moved in its time, still counts. */
+  async function cameLate(ask: Ask, offer: Offer, proof: unknown): Promise<Entry | undefined> {
+    const before = await paidBefore(ask, offer, proof)
+    const work = workOf(ask, offer, proof)
+    if (before || !work || !quoting.isRecent(offer)) return before
+    const found = await work.rail.find(offer, work.key, noLog)
+    return isFor(offer, found) ? await claim(work, found) : undefined
+  }
+
+  function workOf(ask: Ask, offer: Offer, proof: unknown): Work | undefined {
+    const rail = rails.find(offer)
+    if (!rail || proof === undefined) return undefined
+    return { ask, offer, proof, rail, ...rail.identify(offer, proof) }
   }
 
   /** The chain says spent. Either by us, or somebody else submitted it first, which counts as paid. */
@@ -352,208 +161,108 @@ export function createGate(parts: GateParts): Gate {
     const held = await ledger.find(work.key)
     if (held && held.state !== 'voided') return await again(work, held)
     const found = await work.rail.find(work.offer, work.key, noLog)
-    if (found?.state === 'settled' && found.settledAt >= madeAt(work.offer))
-      return await claim(work, found)
-    return found?.state === 'unknown' ? unknown(work) : refuse(work.ask, why)
+    if (found?.state === 'unknown') return refusals.unknown(work)
+    return isFor(work.offer, found) ? await claim(work, found) : refusals.refuse(work.ask, why)
+  }
+
+  /** Money that moved while the offer stood was meant for it. */
+  function isFor(offer: Offer, found: Settlement | undefined): found is Settled {
+    return found?.state === 'settled' && quoting.wasOpen(offer, found.settledAt)
+  }
+
+  /** The claim: one step, by the key of the spend itself. `found`: the money has moved already. */
+  async function claim(work: Work, found?: Settled): Promise<Entry> {
+    const { ask, key } = work
+    if (working.has(key)) return refusals.inFlight(work)
+    working.add(key)
+    let entry: Entry | undefined
+    try {
+      const claimed = await ledger.transfer(transferOf(work))
+      if (claimed.outcome === 'replayed' || claimed.outcome === 'foreign')
+        return await again(work, claimed.held)
+      assert(claimed.outcome === 'made', 'the outside world is never short of money')
+      const { offer, payer } = work
+      const at = clock.now()
+      observe({ type: 'held', at, request: ask.request, key, payer, amount: offer.amount })
+      entry = await begin({ ...work, claim: claimed.claim }, found)
+      return entry
+    } finally {
+      if (entry?.kind !== 'pass') working.delete(key)
+    }
+  }
+
+  function transferOf({ ask, offer, key, payer, rail }: Work): Transfer {
+    const debit = `${WORLD}${rail.name}/${offer.network}/${offer.payee}`
+    return {
+      key,
+      purpose: purposeOf(ask.resource),
+      asset: offer.amount.asset.id,
+      amount: offer.amount.amount,
+      legs: [{ debit, credit: ask.sale.account }],
+      leaseUntilAt: clock.now() + (ask.sale.workMs ?? WORK_MS) + SETTLE_MS,
+      note: writeNote({ offer, payer, request: ask.request }),
+    }
+  }
+
+  async function begin(work: Claimed, found?: Settled): Promise<Entry> {
+    if (!found && work.ask.sale.settle !== 'before-work') return pass(work)
+    const outcome = found
+      ? await sold(work, found, work.ask.sale.workMs ?? WORK_MS)
+      : await settle(work)
+    return outcome.kind === 'serve' ? settledPass(work, outcome) : outcome
   }
 
   /** The same spend once more. */
   async function again(work: Work, held: Held): Promise<Entry> {
-    const { ask, key } = work
-    if (held.purpose !== purposeOf(ask.resource))
-      return refuse(
-        ask,
-        problem(
-          'payment-spent',
-          'This payment was used for another request. It pays nothing here; pay one of the offers given.',
-        ),
-      )
-    if (held.state === 'posted') return (await kept(work, held)) ?? (await redeliver(work, held))
-    const last = held.steps.at(-1)
-    if (last === undefined || (last.type !== 'unknown' && held.leaseUntilAt > clock.now()))
-      return inFlight(work)
-    if (!(await closed(held))) return unknown(work)
-    const now = await ledger.find(key)
+    const { ask } = work
+    if (held.purpose !== purposeOf(ask.resource)) return refusals.refuse(ask, foreign)
+    switch (delivery.lifeOf(held)) {
+      case 'working':
+      case 'free':
+      case 'prepared':
+        return refusals.inFlight(work)
+      case 'unknown':
+        return await resolve(work, held)
+      case 'settled':
+      case 'owed':
+      case 'delivered':
+        return await delivery.fetch(work, held)
+      case 'undone':
+        return refusals.refuse(ask, undone)
+      case 'voided':
+        break
+    }
+    return refusals.refuse(ask, uncollected)
+  }
+
+  /** Whoever brings the proof may have the outcome looked up. */
+  async function resolve(work: Work, held: Held): Promise<Entry> {
+    if (!(await closing.closed(held))) return refusals.unknown(work)
+    const now = await ledger.find(work.key)
     return now?.state === 'posted'
-      ? ((await kept(work, now)) ?? (await redeliver(work, now)))
-      : refuse(
-          ask,
-          problem(
-            'settlement-failed',
-            'The payment could not be collected and never will be. Make a new one.',
-          ),
-        )
-  }
-
-  function inFlight({ ask }: Work, retryAfterMs: number = RETRY_MS): Refusal {
-    return refused(
-      ask,
-      problem(
-        'payment-in-flight',
-        'The same payment is being worked on. Send it again in a moment; do not make a new one.',
-        { retryAfterMs },
-      ),
-    )
-  }
-
-  function unknown({ ask, key, offer }: Work): Refusal {
-    observe({ type: 'unknown', at: clock.now(), request: ask.request, key })
-    const statusUrl = ask.statusUrl?.(key)
-    const detail = `The payment was sent to ${offer.network} and its outcome is not known yet. Send the same payment again later; do not make a new one.`
-    return refused(
-      ask,
-      problem('payment-unknown', detail, {
-        retryAfterMs: RETRY_MS,
-        ...(statusUrl !== undefined && { statusUrl }),
-      }),
-    )
-  }
-
-  /** The answer itself, for whoever names the very offer that was paid. */
-  async function kept({ offer }: Work, held: Held): Promise<Kept | undefined> {
-    if (!shelf || nonceOf(offer) === undefined || offerId(held) !== offer.id) return undefined
-    const name = shelfOf(held)
-    const sealed = await shelf.vault.get(name)
-    const answer = sealed && shelf.seal.open(name, sealed)
-    return answer && { kind: 'kept', receipt: receiptOf(held), answer }
-  }
-
-  /** Keeps the answer before the money moves: whatever happens then, it is there. Want of room is told, and no more. */
-  async function keep(work: Claimed, answer: Uint8Array | undefined): Promise<void> {
-    const { ask, offer } = work
-    if (!shelf || !answer || !ask.sale.keep || nonceOf(offer) === undefined) return
-    const name = shelfOf(work)
-    const sealed = shelf.seal.seal(name, answer)
-    await shelf.vault
-      .put(name, sealed, clock.now() + KEEP_MS)
-      .catch((error: unknown) => fault('keep', error))
-  }
-
-  /** Paid, and perhaps never received: the same proof may fetch it again, one at a time, until a first byte has left. */
-  async function redeliver(work: Work, held: Held): Promise<Entry> {
-    const { ask, key } = work
-    if (isDelivered(held)) return deliveredBefore(work, held)
-    const until = deliverByOf(held)
-    if (until > clock.now()) return inFlight(work, until - clock.now())
-    const turn = await takeTurn(work)
-    if (turn === undefined) return inFlight(work)
-    // Only now is nobody else at it: what was read before the turn may be old.
-    const now = await ledger.find(key)
-    assert(now?.state === 'posted', 'what is posted stays so')
-    if (isDelivered(now)) return deliveredBefore(work, now)
-    if (deliverByOf(now) > clock.now()) {
-      await giveTurn(key, turn)
-      return inFlight(work, deliverByOf(now) - clock.now())
-    }
-    const receipt = receiptOf(now)
-    const served = createFlag()
-    return {
-      kind: 'pass',
-      key,
-      finish: async (success, answer) => {
-        const mine = await ledger.find(turnOf(key))
-        if (mine?.claim !== turn || mine.state !== 'pending') return inFlight(work)
-        if (success) await keep({ ...work, claim: now.claim }, answer)
-        else await giveTurn(key, turn)
-        served.set(success)
-        return { kind: 'serve', receipt }
-      },
-      delivered: () => void (served.is() && delivered(ask, key)),
-      lost: () => void giveTurn(key, turn).catch((error: unknown) => fault('lost', error)),
-    }
-  }
-
-  function deliveredBefore({ ask }: Work, held: Held): Refusal {
-    const detail = 'What this payment bought has been delivered. Pay again to have it again.'
-    return refused(ask, problem('payment-delivered', detail, { receipt: receiptOf(held) }))
-  }
-
-  function isDelivered({ key, steps }: Held): boolean {
-    return gone.has(key) || steps.some((step) => step.type === 'delivered')
-  }
-
-  /** The right to deliver what is posted, as a claim that is leased like any other. Its number, if it is ours. */
-  async function takeTurn({ ask, key }: Work): Promise<number | undefined> {
-    const turn = await ledger.transfer({
-      key: turnOf(key),
-      purpose: 'delivery',
-      asset: TURN,
-      amount: 0n,
-      legs: [{ debit: `${WORLD}owed`, credit: `${WORLD}delivered` }],
-      leaseUntilAt: clock.now() + (ask.sale.workMs ?? WORK_MS) + DELIVER_MS,
-      note: {},
-    })
-    return turn.outcome === 'made' ? turn.claim : undefined
-  }
-
-  async function giveTurn(key: string, turn: number): Promise<void> {
-    await ledger.void(turnOf(key), 'work-failed', turn)
-  }
-
-  async function settleFirst(work: Claimed): Promise<Entry> {
-    const outcome = await settle(work)
-    if (outcome.kind === 'serve') return settledPass(work, outcome)
-    working.delete(work.key)
-    return outcome
-  }
-
-  async function paid(
-    work: Claimed,
-    found: Settlement & { state: 'settled' },
-  ): Promise<Pass | Refusal> {
-    const until = await sell(work, found, work.ask.sale.workMs ?? WORK_MS)
-    if (until !== undefined)
-      return settledPass(work, { kind: 'serve', receipt: toReceipt(work.offer, found), until })
-    working.delete(work.key)
-    return inFlight(work)
-  }
-
-  /** The money has moved already: work that fails leaves the payment good for another try. */
-  function settledPass(work: Claimed, { receipt, until }: Sold): Pass {
-    const { key, claim: mine } = work
-    return passOf(work, async (success, answer) => {
-      if (!success) await ledger.step(key, { type: 'released', data: { deliverBy: 0 } }, mine)
-      else if (await mayDeliver(work, until)) await keep(work, answer)
-      else return inFlight(work)
-      return { kind: 'serve', receipt }
-    })
-  }
-
-  /** Whether what was sold is still ours to deliver: in its time, or by a turn that nobody has had before. */
-  async function mayDeliver(work: Work, until: number): Promise<boolean> {
-    if (clock.now() < until) return true
-    if ((await takeTurn(work)) === undefined) return false
-    const held = await ledger.find(work.key)
-    return held?.state === 'posted' && !isDelivered(held)
+      ? await delivery.fetch(work, now)
+      : refusals.refuse(work.ask, uncollected)
   }
 
   function pass(work: Claimed): Pass {
-    const { ask } = work
+    const { sale } = work.ask
     return passOf(work, async (success, answer) => {
       if (!success) return await release(work)
-      await keep(work, answer)
-      if (ask.sale.settle !== 'deferred' || deferred.size >= (parts.deferredMax ?? DEFERRED_MAX))
+      await delivery.keep(work, answer)
+      if (sale.settle !== 'deferred' || deferred.size >= (parts.deferredMax ?? DEFERRED_MAX))
         return await settle(work)
       return await settleLater(work)
     })
   }
 
-  /** Serves as soon as the settlement is written ahead: from then on a crash cannot forget it. */
-  async function settleLater(work: Claimed): Promise<Outcome> {
-    const { offer, payer } = work
-    const log = logOf(work)
-    const written = Promise.withResolvers<Outcome>()
-    const promised = toReceipt(offer, { reference: '', payer, settledAt: clock.now() })
-    const later: Promise<Outcome> = settle(work, {
-      read: () => log.read(),
-      async write(step) {
-        await log.write(step)
-        written.resolve({ kind: 'serve', receipt: { ...promised, settled: false } })
-      },
-    }).finally(() => deferred.delete(later))
-    deferred.add(later)
-    later.catch((error: unknown) => fault('deferred', error))
-    return await Promise.race([written.promise, later])
+  /** The money has moved already: work that fails leaves the payment good for another try. */
+  function settledPass(work: Claimed, { receipt, until }: Sold): Pass {
+    return passOf(work, async (success, answer) => {
+      if (!success) await delivery.release(work)
+      else if (await delivery.mayDeliver(work, until)) await delivery.keep(work, answer)
+      else return refusals.inFlight(work)
+      return { kind: 'serve', receipt }
+    })
   }
 
   function passOf(work: Claimed, end: Pass['finish']): Pass {
@@ -571,34 +280,18 @@ export function createGate(parts: GateParts): Gate {
           served.set(success && outcome.kind === 'serve')
           return outcome
         } catch (error) {
-          return refuse(ask, trouble('finish', error))
+          return refusals.trouble(ask, 'finish', error)
         } finally {
           working.delete(key)
         }
       },
       // The answer of work that failed is nothing that was bought.
-      delivered: () => void (served.is() && delivered(ask, key)),
-      lost: () => void (served.is() && undelivered(work)),
+      delivered: () => void (served.is() && delivery.delivered(work)),
+      lost() {
+        if (!served.is()) return
+        delivery.release(work).catch((error: unknown) => fault('lost', error))
+      },
     }
-  }
-
-  /** Writes down that the first byte has left. Until that is written, this process remembers it. */
-  function delivered({ request }: Ask, key: string): void {
-    observe({ type: 'delivered', at: clock.now(), request, key })
-    if (gone.size < GONE_MAX) gone.add(key)
-    writeDelivered(key).catch((error: unknown) => fault('delivered', error))
-  }
-
-  async function writeDelivered(key: string): Promise<void> {
-    await ledger.step(key, { type: 'delivered', data: {} })
-    gone.delete(key)
-  }
-
-  /** Nobody was there any more: whoever brings the proof may have it at once. */
-  function undelivered({ key, claim: mine }: Claimed): void {
-    ledger
-      .step(key, { type: 'released', data: { deliverBy: 0 } }, mine)
-      .catch((error: unknown) => fault('lost', error))
   }
 
   async function release({ key, claim }: Claimed): Promise<Outcome> {
@@ -606,180 +299,101 @@ export function createGate(parts: GateParts): Gate {
     return { kind: 'serve' }
   }
 
-  async function settle(work: Claimed, log: Log = logOf(work)): Promise<Sold | Refusal> {
+  /** Serves as soon as the settlement is written ahead: from then on a crash cannot forget it. */
+  async function settleLater(work: Claimed): Promise<Outcome> {
+    const { offer, payer } = work
+    const log = logOf(ledger, work)
+    const written = Promise.withResolvers<Outcome>()
+    const promised = toReceipt(offer, { reference: '', payer, settledAt: clock.now() })
+    const later: Promise<Outcome> = settle(work, {
+      read: () => log.read(),
+      async write(step) {
+        await log.write(step)
+        written.resolve({ kind: 'serve', receipt: { ...promised, settled: false } })
+      },
+    }).finally(() => deferred.delete(later))
+    deferred.add(later)
+    later.catch((error: unknown) => fault('deferred', error))
+    return await Promise.race([written.promise, later])
+  }
+
+  async function settle(work: Claimed, log: Log = logOf(ledger, work)): Promise<Sold | Refusal> {
     const { ask, offer, key, rail, claim: mine } = work
     const settlement = await rail.settle(offer, work.proof, key, log)
     if (settlement.state === 'settled') {
       const workLeftMs = ask.sale.settle === 'before-work' ? (ask.sale.workMs ?? WORK_MS) : 0
-      const until = await sell(work, settlement, workLeftMs)
-      if (until === undefined) return inFlight(work)
-      return { kind: 'serve', receipt: toReceipt(offer, settlement), until }
+      return await sold(work, settlement, workLeftMs)
     }
     if (settlement.state === 'failed') {
-      await abandon(work, settlement.problem.code)
-      return refuse(ask, settlement.problem)
+      await closing.abandon(work, settlement.problem.code)
+      return refusals.refuse(ask, settlement.problem)
     }
     await ledger.step(key, { type: 'unknown', data: { detail: settlement.detail } }, mine)
-    return unknown(work)
+    return refusals.unknown(work)
   }
 
   /**
    * Posts, and tells until when it is ours to deliver. Not at all when the claim is another's by now, or when somebody who
    * thought us dead has posted it, or our time is over, and another has the turn.
    */
-  async function sell(
-    work: Claimed,
-    found: Settlement & { state: 'settled' },
-    workLeftMs: number,
-  ): Promise<number | undefined> {
+  async function sold(work: Claimed, found: Settled, workLeftMs: number): Promise<Sold | Refusal> {
+    const { offer } = work
     const until = clock.now() + DELIVER_MS + workLeftMs
-    const done = await post(work, work.offer, found, until)
-    if (done !== 'posted' && done !== 'replayed') return undefined
-    const ours = await mayDeliver(work, done === 'posted' ? until : 0)
-    return ours ? until : undefined
-  }
-
-  /** The commit that makes it a sale. Until `deliverBy` its maker delivers it; after that whoever brings the proof. */
-  async function post(
-    { key, claim }: Pick<Held, 'key' | 'claim'>,
-    offer: Offer,
-    settlement: Settlement & { state: 'settled' },
-    deliverBy: number,
-  ): ReturnType<Ledger['post']> {
-    const { reference, payer, settledAt } = settlement
-    const data: JsonObject = { reference, payer, settledAt, deliverBy }
-    const done = await ledger.post(key, undefined, { type: 'settled', data }, claim)
-    if (done === 'posted')
-      observe({ type: 'settled', at: clock.now(), key, reference, amount: offer.amount })
-    return done
-  }
-
-  async function abandon({ key, claim }: Pick<Held, 'key' | 'claim'>, code: Code): Promise<void> {
-    await ledger.void(key, code, claim)
-    observe({ type: 'voided', at: clock.now(), key, code })
-  }
-
-  /** Closes an open transfer if there is evidence, and tells whether there was. Doubt and faults leave it open. */
-  async function closed(held: Held): Promise<boolean> {
-    try {
-      const { offer } = readNote(held.note)
-      const found = await railOf(offer).find(offer, held.key, logOf(held))
-      if (found?.state === 'settled') await post(held, offer, found, 0)
-      if (found?.state === 'failed') await abandon(held, found.problem.code)
-      return found?.state === 'settled' || found?.state === 'failed'
-    } catch (error) {
-      fault('close', error)
-      return false
-    }
+    const done = await closing.post(work, offer, found, until)
+    const posted = done === 'posted' || done === 'replayed'
+    const ours = posted && (await delivery.mayDeliver(work, done === 'posted' ? until : 0))
+    return ours
+      ? { kind: 'serve', receipt: toReceipt(offer, found), until }
+      : refusals.inFlight(work)
   }
 
   async function recover(): Promise<void> {
-    for (const key of gone) await writeDelivered(key)
-    for (const held of await ledger.pending()) {
-      const idle = held.leaseUntilAt <= clock.now() || held.steps.at(-1)?.type === 'unknown'
-      if (isTurn(held)) await ledger.expire(held.key, held.claim)
-      if (!idle || working.has(held.key) || !isSale(held)) continue
-      // Nothing was written ahead, so nothing was sent: the claim of a process that died in the middle of its work.
-      if (held.steps.length > 0 || !(await ledger.expire(held.key, held.claim))) await closed(held)
+    await delivery.flush()
+    const open = (await ledger.pending()).values()
+    // All take from one list: what takes long keeps one of them, and nobody else waits.
+    await Promise.all(Array.from({ length: RECOVER_AT_ONCE }, () => recoverEach(open)))
+    if (!closed) await standing.look()
+  }
+
+  async function recoverEach(open: Iterable<Held>): Promise<void> {
+    for (const held of open) {
+      if (closed) return
+      await recoverOne(held).catch((error: unknown) => fault('recover', error))
     }
+  }
+
+  async function recoverOne(held: Held): Promise<void> {
+    if (isTurn(held)) await ledger.expire(held.key, held.claim)
+    if (isReversal(held)) await standing.reverse(held)
+    if (isSale(held) && !working.has(held.key)) await recoverSale(held)
+  }
+
+  async function recoverSale(held: Held): Promise<void> {
+    const life = lifeOf(held, clock.now())
+    if (life === 'unknown') await closing.closed(held)
+    // Nothing was written ahead, so nothing was sent: the claim of a process that died in the middle of its work.
+    if (life === 'free') await ledger.expire(held.key, held.claim)
   }
 
   return {
     keeps: shelf !== undefined,
     admit,
-    challenge,
+    challenge: (ask, why) => refusals.challenge(ask, why),
     recover,
     async status(key) {
       const held = await ledger.find(key)
       if (!held || !isSale(held)) return undefined
-      return { state: stateOf(held) }
+      return { state: lives[delivery.lifeOf(held)].told }
     },
     async close() {
+      closed = true
       await Promise.all(deferred)
     },
   }
-}
-
-/** What a turn at delivery moves nothing of. */
-const TURN = 'delivery'
-
-function isTurn({ asset }: Held): boolean {
-  return asset === TURN
-}
-
-/** The key of the turn at delivering what was paid under another key. */
-function turnOf(key: string): string {
-  return `${key}/delivery`
-}
-
-/** Under what an answer is kept: work whose claim was lost must not lay its own over the one that was sold. */
-function shelfOf({ key, claim }: Pick<Held, 'key' | 'claim'>): string {
-  return `${key}/${claim}`
-}
-
-/** Until when the maker of a sale, or whoever got it back, may still deliver it. */
-function deliverByOf({ steps }: Held): number {
-  const last = steps.findLast(({ type }) => type === 'settled' || type === 'released')
-  const until = last?.data['deliverBy']
-  return typeof until === 'number' ? until : 0
-}
-
-/** Whether the work was done and its answer may be called delivered. */
-function createFlag(): { set(value: boolean): void; is(): boolean } {
-  let flag = false
-  return { set: (value) => void (flag = value), is: () => flag }
-}
-
-function offerId(held: Held): string {
-  return isSale(held) ? readNote(held.note).offer.id : ''
-}
-
-function same(one: Rail, other: Rail): boolean {
-  return one.name === other.name && one.network === other.network
-}
-
-/** What a payer is told of a fault. */
-const faults: Partial<Record<Code, string>> = {
-  'rail-unavailable':
-    'The network that this payment uses cannot be asked just now. Send the same payment again later; do not make a new one.',
-  'store-unavailable':
-    'The books cannot be written just now, so nothing is sold. Send the same payment again later; do not make a new one.',
-  misconfigured: 'The service is not set up to take this payment. Tell its operator.',
-  internal: 'Something went wrong here. Send the same payment again later; do not make a new one.',
 }
 
 /** A look without a claim: nothing was written ahead, and nothing will be. */
 const noLog: Log = {
   read: () => Promise.resolve([]),
   write: () => Promise.reject(new PaymentError('internal', 'A look writes nothing.')),
-}
-
-function stateOf(held: Held): string {
-  if (held.state === 'posted') return 'settled'
-  if (held.state === 'voided') return 'failed'
-  return held.steps.length === 0 ? 'working' : 'unknown'
-}
-
-/** What a spend is for. Another request under the same key is foreign. */
-function purposeOf(r: Resource): string {
-  return JSON.stringify([r.realm, r.method, r.authority, r.path, r.query, r.digest ?? ''])
-}
-
-function toReceipt(
-  offer: Offer,
-  { reference, payer, settledAt }: Omit<Settlement & { state: 'settled' }, 'state'>,
-): Receipt {
-  const { rail, network, payee, amount } = offer
-  return { rail, network, payee, amount, reference, payer, settledAt, settled: true }
-}
-
-function receiptOf(held: Held): Receipt {
-  const { offer, payer } = readNote(held.note)
-  const { reference, settledAt } =
-    held.steps.findLast((step) => step.type === 'settled')?.data ?? {}
-  assert(
-    typeof reference === 'string' && typeof settledAt === 'number',
-    'a posted sale tells how it was settled',
-  )
-  return toReceipt(offer, { reference, payer, settledAt })
 }

@@ -28,6 +28,23 @@ describe('verifyBooks', () => {
     )
   })
 
+  test('counts no claims, such as the numbers of a sending key, and reads them all the same', async () => {
+    const ledger = memory({ clock: createHandClock() })
+    const legs = [{ debit: 'world/nonces', credit: 'world/sent' }]
+    const claim = { purpose: 'nonce', asset: 'nonce', amount: 0n, leaseUntilAt: 1, note: {} }
+    for (const key of ['one', 'two', 'three']) await ledger.transfer({ ...claim, key, legs })
+    await ledger.post('one')
+    await ledger.void('two', 'unsent')
+    await ledger.transfer(sale('sold'))
+    await ledger.post('sold')
+    const posted: string[] = []
+    const report = await verifyBooks(ledger, { onPosted: ({ key }) => void posted.push(key) })
+    const { problems, rows, ...counts } = report
+    assert.deepEqual([problems, rows], [[], 7])
+    assert.deepEqual([counts.posted, counts.pending, counts.voided], [1, 0, 0])
+    assert.deepEqual(posted, ['sold'])
+  })
+
   test('finds nothing in empty books', async () => {
     const { problems, rows, hash } = await verifyBooks(memory())
     assert.deepEqual([problems, rows, hash], [[], 0, '0'.repeat(64)])

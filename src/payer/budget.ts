@@ -36,15 +36,12 @@ export function legsOf(rules: Rules, { unit }: Cost, host: string, at: number): 
   })
 }
 
-/** Says which limit an account stands for. */
+/** Says over which limit a payment would go. */
 export function explain(rules: Rules, name: string, cost: Cost): string {
   const { sum, scope, unit } = readAccount(name) ?? { sum: 'total' as const, unit: cost.unit }
   const most = writeCost({ unit, amount: rules.limit(sum, unit) ?? 0n })
   const where = scope === undefined ? '' : ` for ${scope}`
-  return (
-    `Paying ${writeCost(cost)} would go over ${sum}, which is ${most}${where}. Nothing was signed. ` +
-    'Raise the limit, or look at what was spent and is held.'
-  )
+  return `Paying ${writeCost(cost)} would go over ${sum}, which is ${most}${where}.`
 }
 
 /** The standing of what counts now: the total and today, also before anything was spent, and each host. */

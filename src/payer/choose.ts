@@ -25,25 +25,32 @@ export interface Chooser {
 }
 
 /**
- * The cheapest offer that the policy allows and a wallet can pay. Prices in different currencies are not compared: the
- * order of the policy decides between them, as the order of the wallets does between equal prices. Nothing that a seller
- * arranges has a say.
+ * The cheapest offer that the policy allows and a wallet can pay, and after it the cheapest in each other currency: to be
+ * tried when the budget of those before is used up. Prices in different currencies are not compared: the order of the
+ * policy decides between them, as the order of the wallets does between equal prices. Nothing that a seller arranges has
+ * a say.
  * @throws {PaymentError} `offers-unacceptable`, with the reason of each.
  */
-export function choose(found: readonly Found[], chooser: Chooser): Choice {
+export function choose(found: readonly Found[], chooser: Chooser): readonly Choice[] {
   const offers = found.flatMap(({ protocol, challenge }) =>
     challenge.offers.map((offer) => ({ protocol, offer })),
   )
   const looked = offers.slice(0, OFFERS_MAX).map((one) => weigh(one.protocol, one.offer, chooser))
   const choices = looked.filter((one) => typeof one !== 'string')
-  const [best] = choices.toSorted((a, b) => compare(a, b, chooser))
-  if (best) return best
+  const sorted = choices.toSorted((a, b) => compare(a, b, chooser))
+  if (sorted.length > 0) return firstOfEachUnit(sorted)
   const unreadable = found.flatMap(({ challenge }) => challenge.unreadable ?? [])
   const reasons = [
     ...looked.filter((one) => typeof one === 'string'),
     ...unreadable.slice(0, OFFERS_MAX).map(({ why }) => quote(why)),
   ]
   throw new PaymentError('offers-unacceptable', sentence(reasons, offers.length))
+}
+
+/** What costs more of the same currency cannot be paid when less of it cannot. */
+function firstOfEachUnit(sorted: readonly Choice[]): readonly Choice[] {
+  const units = sorted.map(({ cost }) => cost.unit)
+  return sorted.filter(({ cost }, i) => units.indexOf(cost.unit) === i)
 }
 
 function weigh(protocol: Protocol, offer: Offer, chooser: Chooser): Choice | string {

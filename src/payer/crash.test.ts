@@ -1,5 +1,5 @@
 // Starts itself as a buyer in processes of their own, which share one SQLite file, and kills some of them. Run with the
-// arguments `buy`, file, address, count and a place to hang at, this file is that buyer.
+// arguments `buy`, file, address, count, a place to hang at and the kind of wallet, this file is that buyer.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
@@ -14,9 +14,10 @@ import { systemClock } from '../core/clock.ts'
 import { PaymentError } from '../core/problem.ts'
 import { sqlite } from '../ledger/sqlite.ts'
 import { asking, closeSellers, counting, honest, receiptFor, selling, toy } from './fakes.test.ts'
+import { BODY_HOLD_BYTES_MAX, LEASE_MS } from './limits.ts'
 import { createPayer } from './payer.ts'
 
-const [, self = '', role, file = '', url = '', count = '1', hang = ''] = process.argv
+const [, self = '', role, file = '', url = '', count = '1', hang = '', kind = ''] = process.argv
 const policy = { perRequest: '0.05 USD', total: '1 USD' }
 
 if (role === 'buy') await buy()
@@ -27,6 +28,7 @@ async function buy(): Promise<void> {
   const plain = counting(systemClock)
   let signed = 0
   const wallet = counting(systemClock, {
+    ...(kind === 'local' && { local: true }),
     async pay(offer, validForMs, signal) {
       if (hang === 'signing') await fetch(`${url}/signing`)
       const proof = await plain.pay(offer, validForMs, signal)
@@ -34,7 +36,11 @@ async function buy(): Promise<void> {
     },
   })
   const payer = createPayer({ wallets: [wallet], protocols: [toy], ledger, policy })
-  const calls = Array.from({ length: Number(count) }, () => payer.fetch(url))
+  const calls = Array.from({ length: Number(count) }, async () => {
+    const response = await payer.fetch(url)
+    await response.arrayBuffer()
+    return response
+  })
   const done = await Promise.allSettled(calls)
   const odd = done.filter(
     (one) =>
@@ -154,6 +160,59 @@ function tests(): void {
       const total = (await ledger.balances()).find(({ account }) => account === 'spent/total/USD')
       await ledger.close()
       assert.deepEqual([total?.posted, total?.pending], [5n * 10n ** 16n, 5n * 10n ** 16n])
+    })
+
+    test('killed while a local wallet signs: the reservation ends with its lease', async () => {
+      let asked = (): void => undefined
+      const question = new Promise<void>((resolve) => {
+        asked = resolve
+      })
+      const seller = await selling((seen, res) => {
+        if (seen.req.url === '/signing') return asked()
+        return honest({ amount: '50000' })(seen, res)
+      })
+      const shared = await books()
+      const first = start(shared, seller.url, '1', 'signing', 'local')
+      await question
+      await kill(first)
+      let aheadMs = 0
+      const clock = { ...systemClock, now: () => Date.now() + aheadMs }
+      const ledger = await sqlite({ file: shared, clock })
+      const wallets = [counting(clock, { local: true })]
+      const payer = createPayer({ wallets, protocols: [toy], ledger, policy, clock })
+      const held = async (): Promise<string | undefined> =>
+        (await payer.spent()).find(({ limit }) => limit === 'total')?.held
+      await payer.recover()
+      assert.equal(await held(), '0.05 USD')
+      aheadMs = LEASE_MS
+      await payer.recover()
+      assert.equal(await held(), '0 USD')
+      await ledger.close()
+    })
+
+    test('killed while the answer arrives: the next run shows the same payment and has all of it', async () => {
+      const body = 'x'.repeat(2 * BODY_HOLD_BYTES_MAX)
+      const seller = await selling(({ req }, res) => {
+        if (!req.headers['toy-payment'])
+          return void res.writeHead(402, asking({ amount: '50000' })).end()
+        res.writeHead(200, receiptFor(req)).write(body)
+        return seller.proofs().length > 1 ? void res.end() : undefined
+      })
+      const shared = await books()
+      const first = start(shared, seller.url)
+      const ledger = await sqlite({ file: shared })
+      const types = async (): Promise<readonly string[]> =>
+        (await ledger.pending()).flatMap(({ steps }) => steps.map(({ type }) => type))
+      while (!(await types()).includes('receipt')) await systemClock.sleep(20)
+      await kill(first)
+      const second = await told(start(shared, seller.url))
+      assert.deepEqual(second, { signed: 0, served: 1, odd: [] })
+      const [before, after] = seller.proofs()
+      assert.ok(before)
+      assert.deepEqual(after, before)
+      const total = (await ledger.balances()).find(({ account }) => account === 'spent/total/USD')
+      await ledger.close()
+      assert.deepEqual([total?.posted, total?.pending], [5n * 10n ** 16n, 0n])
     })
   })
 }

@@ -9,7 +9,7 @@ import type { Asset } from '../core/money.ts'
 import type { Offer } from '../core/offer.ts'
 import type { Clock, Form, Protocol, Wallet } from '../core/ports.ts'
 import { problem } from '../core/problem.ts'
-import { CHALLENGE_MS_MAX } from './limits.ts'
+import { BODY_HOLD_MS, CHALLENGE_MS_MAX } from './limits.ts'
 
 export const usdc: Asset = { id: 'toy:usdc', code: 'USDC', scale: 6, currency: 'USD' }
 export const points: Asset = { id: 'toy:pts', code: 'PTS', scale: 0 }
@@ -143,7 +143,7 @@ export function counting(clock: Clock, rest: Partial<Wallet<unknown, ToyProof>> 
   }
 }
 
-/** A clock that leaps over every sleep but the wait for a 402's body, which ends with `expire`. */
+/** A clock that leaps over every sleep but the waits for a body, which end with `expire`. */
 export interface Leaping extends Clock {
   readonly slept: number[]
   leap(ms: number): void
@@ -166,7 +166,7 @@ export function leaping(startAt: number = Date.UTC(2026, 10, 20, 12)): Leaping {
       at += ms
     },
     async sleep(ms) {
-      if (ms === CHALLENGE_MS_MAX) return expired
+      if (ms === CHALLENGE_MS_MAX || ms === BODY_HOLD_MS) return expired
       slept.push(ms)
       at += ms
       return undefined

@@ -137,11 +137,13 @@ describe('a hostile 402', () => {
   })
 
   test('a paid answer that streams is handed on before it ends', async () => {
+    const parts = paying()
     const seller = await selling(({ req }, res) => {
       if (!req.headers['toy-payment']) return honest({ amount: '1' })({ req, body: '' }, res)
-      return void res.writeHead(200, receiptFor(req)).write('first')
+      res.writeHead(200, receiptFor(req)).write('first')
+      return parts.clock.expire()
     })
-    const response = await paying().payer.fetch(seller.url)
+    const response = await parts.payer.fetch(seller.url)
     const reader = response.body?.getReader()
     assert.equal(Buffer.from((await reader?.read())?.value ?? []).toString(), 'first')
     await reader?.cancel()

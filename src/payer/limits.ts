@@ -50,5 +50,18 @@ export const SWEEP_MS_MIN = 10_000
 /** Most steps of a purchase that may still be sent again; each time writes two. */
 export const PURCHASE_STEPS_MAX = 512
 
+/**
+ * How long the head of a paid answer waits for its body, and for how much of it: a body that is whole by then has arrived,
+ * and one that breaks is asked for again before anybody has seen any of it.
+ */
+export const BODY_HOLD_MS = 100
+export const BODY_HOLD_BYTES_MAX: number = 64 * 1024
+
+/** How long nobody may read from a paid body before its purchase is closed without waiting for the end. */
+export const RECEIVING_MS_MAX = 600_000
+
+/** How long after its end a payment that was taken may be shown again to fetch what it bought. */
+export const FETCH_MS_MAX = 86_400_000
+
 /** Longest address in a note. */
 export const NOTE_URL_CHARS_MAX = 2_048

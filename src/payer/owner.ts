@@ -13,8 +13,8 @@ export interface Owner extends JsonObject {
 
 const run = Buffer.from(systemChance(16)).toString('hex')
 
-/** Purchases that this process works on right now, in whichever payer. */
-const working = new Set<string>()
+/** Purchases that this process works on right now, in whichever payer, and until when that is believed. */
+const working = new Map<string, number>()
 
 /** This process as an owner. */
 export function ownerUntil(leaseUntilAt: number): Owner {
@@ -24,8 +24,18 @@ export function ownerUntil(leaseUntilAt: number): Owner {
 /** Takes a purchase for a caller in this process; false if another caller has it. */
 export function take(key: string): boolean {
   if (working.has(key)) return false
-  working.add(key)
+  working.set(key, Infinity)
   return true
+}
+
+/** What was taken goes on without its caller, who may have forgotten it: until then. */
+export function lend(key: string, untilAt: number): void {
+  if (working.has(key)) working.set(key, untilAt)
+}
+
+/** Whether it goes on without its caller. */
+export function isLent(key: string): boolean {
+  return (working.get(key) ?? Infinity) < Infinity
 }
 
 /** Gives it back. */
@@ -38,9 +48,14 @@ export function give(key: string): void {
  * twice, which charges once: so a process that is surely gone is believed before its lease is over.
  */
 export function isWorking(key: string, owner: Owner, now: number): boolean {
-  if (owner.run === run) return working.has(key)
+  if (isOurs(owner)) return (working.get(key) ?? -Infinity) > now
   if (now >= owner.leaseUntilAt) return false
   return owner.host !== hostname() || exists(owner.pid)
+}
+
+/** Whether this very process is the owner. */
+export function isOurs(owner: Owner): boolean {
+  return owner.run === run
 }
 
 function exists(pid: number): boolean {

@@ -21,6 +21,8 @@ import type { Purchase } from './purchases.ts'
 import { createPurchases } from './purchases.ts'
 import type { Answer, Outgoing } from './request.ts'
 import { addressOf, isRepeatable, orAbort, readRequest, resourceOf, send } from './request.ts'
+import type { Intake } from './receive.ts'
+import { receive, wrap } from './receive.ts'
 import { isPassing, waitMs } from './retry.ts'
 
 export type { Spent } from './budget.ts'
@@ -36,8 +38,13 @@ export interface Payer {
    *
    * A payment is signed once. When its outcome is not known, the same one is sent again, by this call and by later calls
    * of the same method, address and body, also after a crash. Calls at the same time are purchases of their own.
+   *
+   * What was paid and has not come is asked for with the same payment: when the answer breaks off in the beginning by this
+   * call, when it breaks off later by the next equal call, up to a day after the payment's own end. A body that is cancelled
+   * has come. If the seller will not serve it any more, his 402 or 410 is the answer and {@link paymentOf} says `posted` and
+   * why: that money is lost, and only a further call pays anew.
    * @throws {PaymentError} `offers-unacceptable`, `budget-exceeded`, `declined`, `body-unrepeatable`: nothing was signed.
-   * `payment-unknown`: the connection broke; call again. Whatever else fetch throws.
+   * `payment-unknown`: the connection broke, or the answer; call again. Whatever else fetch throws.
    */
   fetch(input: string | URL | Request, init?: RequestInit): Promise<Response>
   /** Looks at all open purchases and closes those whose outcome is known. Runs by itself beside purchases. */
@@ -105,14 +112,19 @@ export function createPayer(parts: PayerParts): Payer {
     // Beside the purchase, which does not wait for it.
     purchases.sweepSoon(SWEEP_MS).catch((error: unknown) => fault('payer/sweep', error))
     const purchase = (await purchases.adopt(request)) ?? (await buy(found, first))
-    return present(purchase, request).finally(() => purchases.leave(purchase))
+    return present(purchase, request)
   }
 
   async function buy(found: readonly Found[], { request, crossed }: Answer): Promise<Purchase> {
     const place = { host: request.url.host, crossed }
-    const choice = choose(found, { wallets, rules, now: clock.now(), place })
-    await ask(choice, request)
-    return purchases.make(choice, request)
+    const over: string[] = []
+    for (const choice of choose(found, { wallets, rules, now: clock.now(), place })) {
+      await ask(choice, request)
+      const made = await purchases.make(choice, request)
+      if (typeof made !== 'string') return made
+      over.push(made)
+    }
+    throw exceeded(over)
   }
 
   async function ask({ offer, cost }: Choice, { url, method, signal }: Outgoing): Promise<void> {
@@ -124,35 +136,90 @@ export function createPayer(parts: PayerParts): Payer {
 
   /** Sends the payment until there is an answer to it, and closes the books as far as the answer allows. */
   async function present(purchase: Purchase, request: Outgoing): Promise<Response> {
-    const answer = await sendPaid(purchase, request).catch(async (error: unknown) => {
-      await purchases.release(purchase, false)
-      throw request.signal?.aborted ? error : lost(error)
-    })
-    const said = readReceipt(purchase, answer)
+    let arriving = false
+    try {
+      const shown = await sendPaid(purchase, request).catch(async (error: unknown) => {
+        await purchases.release(purchase, false)
+        throw request.signal?.aborted ? error : lost(error)
+      })
+      arriving = shown.intake?.reader !== undefined
+      return await close(purchase, shown)
+    } finally {
+      // Whoever reads the body goes on with it.
+      if (!arriving) purchases.leave(purchase)
+    }
+  }
+
+  async function close(purchase: Purchase, shown: Shown): Promise<Response> {
+    const said = readReceipt(purchase, shown)
     const receipt = said && !('code' in said) ? said : undefined
     const fault = receipt && faultOf(receipt, purchase)
-    const served = answer.response.ok && !answer.crossed
-    if (served || (receipt && fault === undefined)) return posted(purchase, answer, said, fault)
-    const problem = said && 'code' in said ? said : await readProblem(purchase, answer)
-    await purchases.release(purchase, !answer.crossed && refusals.includes(answer.response.status))
-    return noted(purchase, answer, 'held', {
+    if (isServed(shown)) return served(purchase, shown, said, fault)
+    const paid = purchase.paid || (receipt !== undefined && fault === undefined)
+    const refused = !shown.crossed && refusals.includes(shown.response.status)
+    const problem = said && 'code' in said ? said : await readProblem(purchase, shown)
+    const rest = { ...(receipt && { receipt }), ...(problem && { problem }) }
+    if (paid && refused) {
+      await purchases.lose(purchase, receipt, addressOf(shown.request.url))
+      return noted(purchase, shown.response, 'posted', { why: gone, ...rest })
+    }
+    if (paid && receipt) return posted(purchase, shown, said, fault)
+    await purchases.release(purchase, refused)
+    return noted(purchase, shown.response, 'held', {
       why: 'The seller did not serve, and may still take the payment until its time is over.',
-      ...(receipt && { receipt }),
-      ...(problem && { problem }),
+      ...rest,
     })
+  }
+
+  /** What is whole is closed at once; what is on its way stays open until it has arrived. */
+  async function served(
+    purchase: Purchase,
+    shown: Shown,
+    said: Receipt | Problem | undefined,
+    fault: string | undefined,
+  ): Promise<Response> {
+    const { intake, response } = shown
+    if (!intake) return posted(purchase, shown, said, fault)
+    const url = addressOf(shown.request.url)
+    const receipt = said && !('code' in said) ? said : undefined
+    const whole = wrap(response, intake, {
+      reading: () => purchases.reading(purchase),
+      async ended() {
+        await purchases.post(purchase, receipt, url)
+        purchases.leave(purchase)
+      },
+      async broke() {
+        await purchases.release(purchase, false)
+        purchases.leave(purchase)
+      },
+    })
+    if (!intake.reader) return posted(purchase, { ...shown, response: whole }, said, fault)
+    await purchases.receive(purchase, receipt, url)
+    purchases.reading(purchase)
+    return note(purchase, whole, said, fault)
   }
 
   async function posted(
     purchase: Purchase,
-    answer: Answer,
+    { request, response }: Answer,
+    said: Receipt | Problem | undefined,
+    fault: string | undefined,
+  ): Promise<Response> {
+    const receipt = said && !('code' in said) ? said : undefined
+    await purchases.post(purchase, receipt, addressOf(request.url))
+    return note(purchase, response, said, fault)
+  }
+
+  async function note(
+    purchase: Purchase,
+    response: Response,
     said: Receipt | Problem | undefined,
     fault: string | undefined,
   ): Promise<Response> {
     const problem = said && 'code' in said ? said : undefined
     const receipt = said && !('code' in said) ? said : undefined
-    await purchases.post(purchase, receipt, addressOf(answer.request.url))
     const why = fault ?? problem?.detail ?? (await doubt(purchase, receipt))
-    return noted(purchase, answer, 'posted', {
+    return noted(purchase, response, 'posted', {
       ...(receipt && { receipt }),
       ...(problem && { problem }),
       ...(why !== undefined && { why }),
@@ -176,12 +243,16 @@ export function createPayer(parts: PayerParts): Payer {
     }
   }
 
-  async function sendPaid(purchase: Purchase, request: Outgoing): Promise<Answer> {
+  async function sendPaid(purchase: Purchase, request: Outgoing): Promise<Shown> {
     const { protocol, offer, proof, expiresAt } = purchase
     const { fields } = protocol.writeCredential({ offer, proof })
-    const untilAt = Math.min(clock.now() + SENDS_MS_MAX, expiresAt)
+    const now = clock.now()
+    // What is paid is not paid again by being late.
+    const untilAt = purchase.paid ? now + SENDS_MS_MAX : Math.min(now + SENDS_MS_MAX, expiresAt)
     for (let sends = 1; ; sends++) {
-      const answer = await send(fetch, request, fields, paying).catch(failed)
+      const answer = await send(fetch, request, fields, paying)
+        .then((answer) => begin(purchase, answer))
+        .catch(failed)
       if ('response' in answer && !mayChange(purchase, answer)) return answer
       request.signal?.throwIfAborted()
       const response = 'response' in answer ? answer.response : undefined
@@ -190,6 +261,20 @@ export function createPayer(parts: PayerParts): Payer {
       if (response) discard(response)
       await clock.sleep(wait, request.signal)
       request.signal?.throwIfAborted()
+    }
+  }
+
+  /** The beginning of what was bought. If it breaks, the same payment may be shown again: it is known to be taken. */
+  async function begin(purchase: Purchase, answer: Answer): Promise<Shown> {
+    const { response, request } = answer
+    if (!isServed(answer) || !response.body) return answer
+    try {
+      return { ...answer, intake: await receive(response.body, clock) }
+    } catch (error) {
+      const said = readReceipt(purchase, answer)
+      const receipt = said && !('code' in said) ? said : undefined
+      if (!purchase.paid) await purchases.receive(purchase, receipt, addressOf(request.url))
+      throw error
     }
   }
 
@@ -228,6 +313,16 @@ export function createPayer(parts: PayerParts): Payer {
   }
 }
 
+/** An answer to a payment, and what is here of the body that was bought. */
+interface Shown extends Answer {
+  readonly intake?: Intake
+}
+
+/** Another origin, to which the payment was not sent, serves nothing for it. */
+function isServed({ response, crossed }: Answer): boolean {
+  return response.ok && !crossed
+}
+
 /** Answers after which the same payment will not be taken: refused, unreadable, used up. */
 const refusals = [400, 402, 410, 422]
 
@@ -239,14 +334,14 @@ function failed(error: unknown): Failure {
   return { error }
 }
 
-function orThrow(answer: Answer | Failure): Answer {
+function orThrow(answer: Shown | Failure): Shown {
   if ('error' in answer) throw answer.error
   return answer
 }
 
 function noted(
   { key, protocol, offer }: Purchase,
-  { response }: Answer,
+  response: Response,
   state: Payment['state'],
   rest: Pick<Payment, 'why' | 'receipt' | 'problem'>,
 ): Response {
@@ -254,9 +349,20 @@ function noted(
   return setPayment(response, { key, protocol: protocol.name, offer, state, verified, ...rest })
 }
 
+const gone =
+  'This was paid, its answer was lost on the way, and the seller will not give it again. The next equal request pays anew.'
+
 /** Frees the connection. A body of which a copy was read resolves late or never, so nobody waits for it. */
 function discard(response: Response): void {
   response.body?.cancel().catch(() => undefined)
+}
+
+function exceeded(over: readonly string[]): PaymentError {
+  const limit = over.length > 1 ? 'a limit' : 'the limit'
+  return new PaymentError(
+    'budget-exceeded',
+    `${over.join(' ')} Nothing was signed. Raise ${limit}, or look at what was spent and is held.`,
+  )
 }
 
 function unrepeatable(): PaymentError {

@@ -3,20 +3,22 @@ import type { Event, Observe } from '../core/event.ts'
 import type { JsonObject } from '../core/json.ts'
 import { writeMoney } from '../core/money.ts'
 import type { Offer } from '../core/offer.ts'
-import type { Chance, Clock, Held, Ledger, Protocol, Wallet } from '../core/ports.ts'
+import type { Chance, Clock, Held, Ledger, Protocol, Step, Wallet } from '../core/ports.ts'
 import { PaymentError, problems } from '../core/problem.ts'
 import type { Receipt } from '../core/receipt.ts'
 import { explain, legsOf } from './budget.ts'
 import type { Choice } from './choose.ts'
 import {
   ADOPTION_MS_MAX,
+  FETCH_MS_MAX,
   LEASE_MS,
   NOTE_URL_CHARS_MAX,
   PURCHASE_STEPS_MAX,
+  RECEIVING_MS_MAX,
   SWEEP_MS_MIN,
   VALIDITY_LEFT_MS_MIN,
 } from './limits.ts'
-import { give, isWorking, ownerUntil, take } from './owner.ts'
+import { give, isLent, isOurs, isWorking, lend, ownerUntil, take } from './owner.ts'
 import type { Rules } from './policy.ts'
 import { readStanding, writeSigned } from './record.ts'
 import type { Outgoing } from './request.ts'
@@ -31,6 +33,10 @@ export interface Purchase {
   readonly proof: unknown
   /** When the payment stops being payable. */
   readonly expiresAt: number
+  /** The payment is over and was taken; what it bought has not come. */
+  readonly late: boolean
+  /** Whether the money is known to be spent. That changes when a seller serves. */
+  paid: boolean
 }
 
 /**
@@ -38,12 +44,21 @@ export interface Purchase {
  * closed by evidence alone. Until then it counts as spent.
  */
 export interface Purchases {
-  /** Reserves and signs. Throws `budget-exceeded` before anything is signed. */
-  make(choice: Choice, request: Outgoing): Promise<Purchase>
-  /** An open purchase of the same request that nobody works on any more. */
+  /** Reserves and signs; a sentence if a limit does not allow it, before anything is signed. */
+  make(choice: Choice, request: Outgoing): Promise<Purchase | string>
+  /**
+   * A purchase of the same request that nobody works on any more and of which nothing has come: still payable, or paid
+   * and over for less than a day.
+   */
   adopt(request: Outgoing): Promise<Purchase | undefined>
-  /** The money is spent. */
+  /** The money is spent, and what it bought is on its way: the purchase stays open until that has arrived. */
+  receive(purchase: Purchase, receipt: Receipt | undefined, url: string): Promise<void>
+  /** Somebody reads what is on its way. */
+  reading(purchase: Purchase): void
+  /** The money is spent, and there is nothing more to come for it. */
   post(purchase: Purchase, receipt: Receipt | undefined, url: string): Promise<void>
+  /** The money is spent, and what it bought will not come any more. */
+  lose(purchase: Purchase, receipt: Receipt | undefined, url: string): Promise<void>
   /** Gives the purchase up without an outcome. `refused` says that sending it again is of no use. */
   release(purchase: Purchase, refused: boolean): Promise<void>
   /** This process does not work on it any more. */
@@ -67,6 +82,8 @@ export interface Parts {
 
 const PREFIX = 'purchase/'
 const LOCK = 'adoption/'
+/** Stands before the key of a purchase that is posted, and of which nothing has come: pending until it may not be fetched. */
+const TICKET = 'fetch/'
 
 /** Makes the payer's books over a ledger that may be shared with other processes. */
 export function createPurchases(parts: Parts): Purchases {
@@ -74,19 +91,25 @@ export function createPurchases(parts: Parts): Purchases {
   let sweeping: Promise<void> | undefined
   let sweptAt = -Infinity
 
-  async function make(choice: Choice, request: Outgoing): Promise<Purchase> {
+  async function make(choice: Choice, request: Outgoing): Promise<Purchase | string> {
     const key = PREFIX + uuid(parts.chance)
     take(key)
     try {
-      await reserve(key, choice, request)
-      return await sign(key, choice, request.signal)
+      const why = await reserve(key, choice, request)
+      if (why === undefined) return await sign(key, choice, request.signal)
+      give(key)
+      return why
     } catch (error) {
       give(key)
       throw error
     }
   }
 
-  async function reserve(key: string, choice: Choice, request: Outgoing): Promise<void> {
+  async function reserve(
+    key: string,
+    choice: Choice,
+    request: Outgoing,
+  ): Promise<string | undefined> {
     const { cost, offer } = choice
     let claim = await ledger.transfer(transferOf(key, choice, request))
     if (claim.outcome === 'insufficient') {
@@ -94,11 +117,11 @@ export function createPurchases(parts: Parts): Purchases {
       await sweepSoon(SWEEP_MS_MIN)
       claim = await ledger.transfer(transferOf(key, choice, request))
     }
-    if (claim.outcome === 'insufficient')
-      throw new PaymentError('budget-exceeded', explain(rules, claim.account, cost))
+    if (claim.outcome === 'insufficient') return explain(rules, claim.account, cost)
     if (claim.outcome !== 'made')
       throw new PaymentError('store-unavailable', 'The key of the purchase is taken.')
     tell({ type: 'reserved', key, url: addressOf(request.url), amount: offer.amount })
+    return undefined
   }
 
   function transferOf(
@@ -106,7 +129,7 @@ export function createPurchases(parts: Parts): Purchases {
     choice: Choice,
     request: Outgoing,
   ): Parameters<Ledger['transfer']>[0] {
-    const { cost, offer, protocol } = choice
+    const { cost, offer, protocol, wallet } = choice
     const now = clock.now()
     const leaseUntilAt = now + LEASE_MS
     const note = {
@@ -119,6 +142,7 @@ export function createPurchases(parts: Parts): Purchases {
       amount: writeMoney(offer.amount),
       validForMs: validForMs(offer),
       owner: ownerUntil(leaseUntilAt),
+      ...(wallet.local && { local: true }),
     }
     const legs = legsOf(rules, cost, request.url.host, now)
     const purpose = fingerprint(request)
@@ -128,7 +152,7 @@ export function createPurchases(parts: Parts): Purchases {
   /**
    * Signs once. A wallet that fails has surely signed nothing only if it says so, with a code by which no money moved:
    * a remote signer may have signed and lost the answer, and a wallet may pay while it proves. So any other failure
-   * leaves the reservation, and it counts as spent.
+   * leaves the reservation, and it counts as spent. What a local wallet signs is nowhere until it stands in the books.
    */
   async function sign(
     key: string,
@@ -142,7 +166,7 @@ export function createPurchases(parts: Parts): Purchases {
     }
     const proof = await orAbort(wallet.pay(offer, validForMs(offer), signal), signal).catch(
       async (error) => {
-        if (isUnsigned(error)) await cancel(key)
+        if (wallet.local || isUnsigned(error)) await cancel(key)
         throw error
       },
     )
@@ -152,7 +176,7 @@ export function createPurchases(parts: Parts): Purchases {
       key,
       writeSigned({ protocol: protocol.name, offer, proof: written, expiresAt }),
     )
-    return { key, protocol, wallet, offer, proof, expiresAt }
+    return { key, protocol, wallet, offer, proof, expiresAt, late: false, paid: false }
   }
 
   async function cancel(key: string): Promise<void> {
@@ -166,29 +190,68 @@ export function createPurchases(parts: Parts): Purchases {
 
   async function adopt(request: Outgoing): Promise<Purchase | undefined> {
     const print = fingerprint(request)
-    for (const held of await ledger.pending()) {
-      if (held.purpose !== print || !isFree(held)) continue
-      const purchase = revive(held)
-      if (!purchase || !take(held.key)) continue
-      const owned = await own(held).catch((error: unknown) => {
-        give(held.key)
-        throw error
-      })
-      if (owned) return purchase
-      give(held.key)
+    for (const found of await ledger.pending()) {
+      if (found.purpose !== print) continue
+      const held = await behind(found)
+      const purchase = held && (await takeOver(held))
+      if (purchase) return purchase
     }
     return undefined
   }
 
+  /** The purchase that was found, or whose ticket. Before another is made, what became of a payment that is over counts. */
+  async function behind(found: Held): Promise<Held | undefined> {
+    const { key } = found
+    if (key.startsWith(TICKET)) return ledger.find(key.slice(TICKET.length))
+    const isOver = clock.now() > endOf(found) - VALIDITY_LEFT_MS_MIN
+    if (!key.startsWith(PREFIX) || !isOver || isWorkedOn(found)) return found
+    await look(found)
+    return ledger.find(key)
+  }
+
+  async function takeOver(held: Held): Promise<Purchase | undefined> {
+    if (!isFree(held)) return undefined
+    const purchase = revive(held)
+    if (!purchase || !take(held.key)) return undefined
+    const owned = await own(held).catch((error: unknown) => {
+      give(held.key)
+      throw error
+    })
+    if (owned) return purchase
+    give(held.key)
+    return undefined
+  }
+
+  /** Whether it may be shown again, and nobody works on it. */
   function isFree(held: Held): boolean {
-    if (!held.key.startsWith(PREFIX) || held.steps.length > PURCHASE_STEPS_MAX) return false
-    const { signed, owner, refused } = readStanding(held)
-    if (!signed || refused || signed.expiresAt - clock.now() < VALIDITY_LEFT_MS_MIN) return false
-    return !owner || !isWorking(held.key, owner, clock.now())
+    const { signed } = readStanding(held)
+    if (!signed || !isOwed(held) || isWorkedOn(held)) return false
+    return held.state === 'posted' || signed.expiresAt - clock.now() >= VALIDITY_LEFT_MS_MIN
+  }
+
+  /** Whether what it buys may still come. */
+  function isOwed(held: Held): boolean {
+    const { key, steps, state } = held
+    if (!key.startsWith(PREFIX) || state === 'voided' || steps.length > PURCHASE_STEPS_MAX)
+      return false
+    const { signed, refused } = readStanding(held)
+    if (!signed || refused || isForgotten(held)) return false
+    return clock.now() < signed.expiresAt + FETCH_MS_MAX
+  }
+
+  function isWorkedOn(held: Held): boolean {
+    const { owner } = readStanding(held)
+    return owner !== undefined && isWorking(held.key, owner, clock.now())
+  }
+
+  /** Its answer was handed to a caller of ours, who has not read it for long. Nothing was lost on the way. */
+  function isForgotten(held: Held): boolean {
+    const { owner, receiving } = readStanding(held)
+    return receiving && owner !== undefined && isOurs(owner) && isLent(held.key)
   }
 
   /** Between finding a purchase and owning it, another process may do the same: a claim in the books decides. */
-  async function own({ key, steps }: Held): Promise<boolean> {
+  async function own({ key, steps, state }: Held): Promise<boolean> {
     const lock = LOCK + key
     const now = clock.now()
     const { outcome } = await ledger.transfer({
@@ -203,7 +266,8 @@ export function createPurchases(parts: Parts): Purchases {
     if (outcome !== 'made') return false
     try {
       const held = await ledger.find(key)
-      if (held?.state !== 'pending' || held.steps.length !== steps.length) return false
+      if (held?.state !== state || held.steps.length !== steps.length) return false
+      if (state === 'posted' && !(await hasTicket(key))) return false
       await ledger.step(key, { type: 'adopted', data: ownerUntil(now + LEASE_MS) })
       return true
     } finally {
@@ -211,19 +275,41 @@ export function createPurchases(parts: Parts): Purchases {
     }
   }
 
+  async function hasTicket(key: string): Promise<boolean> {
+    return (await ledger.find(TICKET + key))?.state === 'pending'
+  }
+
   /** Makes the purchase again from what was written ahead, if its parts are still there. */
   function revive(held: Held): Purchase | undefined {
-    const { signed } = readStanding(held)
+    const { signed, paid } = readStanding(held)
     if (!signed) return undefined
     const { offer, expiresAt } = signed
+    const late = held.state === 'posted'
     const protocol = parts.protocols.find(({ name }) => name === signed.protocol)
     const able = parts.wallets.filter((wallet) => wallet.rail === offer.rail)
     for (const wallet of able) {
       const proof = wallet.forms[signed.protocol]?.readProof(signed.proof)
       if (!protocol || proof === undefined || typeof proof === 'string') continue
-      return { key: held.key, protocol, wallet, offer, proof, expiresAt }
+      return { key: held.key, protocol, wallet, offer, proof, expiresAt, late, paid: paid || late }
     }
     return undefined
+  }
+
+  async function receive(
+    purchase: Purchase,
+    receipt: Receipt | undefined,
+    url: string,
+  ): Promise<void> {
+    const { key, paid } = purchase
+    const leaseUntilAt = clock.now() + RECEIVING_MS_MAX
+    const data = { ...receiptData(receipt), leaseUntilAt }
+    try {
+      await ledger.step(key, { type: 'receipt', data })
+      purchase.paid = true
+      if (!paid) tellPaid(purchase, receipt, url)
+    } catch (error) {
+      tell({ type: 'fault', where: 'payer/receive', error })
+    }
   }
 
   async function post(
@@ -231,15 +317,46 @@ export function createPurchases(parts: Parts): Purchases {
     receipt: Receipt | undefined,
     url: string,
   ): Promise<void> {
-    const { key, offer } = purchase
-    const reference = receipt?.reference ?? ''
+    await finish(purchase, receipt, url, 'received')
+  }
+
+  async function lose(
+    purchase: Purchase,
+    receipt: Receipt | undefined,
+    url: string,
+  ): Promise<void> {
+    await finish(purchase, receipt, url, 'lost')
+    tell({ type: 'lost', key: purchase.key })
+  }
+
+  async function finish(
+    purchase: Purchase,
+    receipt: Receipt | undefined,
+    url: string,
+    end: 'received' | 'lost',
+  ): Promise<void> {
+    const { key, late, paid } = purchase
+    const ended = { type: end, data: {} }
     try {
-      await ledger.post(key, undefined, { type: 'receipt', data: receiptData(receipt) })
-      tell({ type: 'paid', key, url, amount: offer.amount, reference })
+      if (late) await closeTicket(key, ended)
+      else if (paid) await ledger.post(key, undefined, ended)
+      else await ledger.post(key, undefined, { type: 'receipt', data: receiptData(receipt) })
+      if (!paid && end === 'lost') await ledger.step(key, ended)
+      if (!paid) tellPaid(purchase, receipt, url)
     } catch (error) {
       // What was bought must not be lost with the books: the reservation stands, and a sweep will post it.
       tell({ type: 'fault', where: 'payer/post', error })
     }
+  }
+
+  async function closeTicket(key: string, ended: Step): Promise<void> {
+    await ledger.step(key, ended)
+    await ledger.void(TICKET + key, 'payment-delivered')
+  }
+
+  function tellPaid({ key, offer }: Purchase, receipt: Receipt | undefined, url: string): void {
+    const reference = receipt?.reference ?? ''
+    tell({ type: 'paid', key, url, amount: offer.amount, reference })
   }
 
   async function release({ key }: Purchase, refused: boolean): Promise<void> {
@@ -266,12 +383,8 @@ export function createPurchases(parts: Parts): Purchases {
     sweptAt = clock.now()
     for (const held of await ledger.pending()) {
       if (isStaleLock(held)) await ledger.void(held.key, 'payment-in-flight')
-      if (!held.key.startsWith(PREFIX)) continue
-      const { owner } = readStanding(held)
-      if (owner && isWorking(held.key, owner, clock.now())) continue
-      await close(held).catch((error: unknown) =>
-        tell({ type: 'fault', where: 'payer/sweep', error }),
-      )
+      if (isStaleTicket(held)) await giveUp(held)
+      if (held.key.startsWith(PREFIX) && !isWorkedOn(held)) await look(held)
     }
   }
 
@@ -280,22 +393,67 @@ export function createPurchases(parts: Parts): Purchases {
     return key.startsWith(LOCK) && leaseUntilAt <= clock.now()
   }
 
+  function isStaleTicket({ key, leaseUntilAt }: Held): boolean {
+    return key.startsWith(TICKET) && leaseUntilAt <= clock.now()
+  }
+
+  /** Nobody has asked again for what was paid, and now nobody will. */
+  async function giveUp({ key }: Held): Promise<void> {
+    await ledger.void(key, 'proof-expired')
+    tell({ type: 'lost', key: key.slice(TICKET.length) })
+  }
+
+  async function look(held: Held): Promise<void> {
+    await close(held).catch((error: unknown) =>
+      tell({ type: 'fault', where: 'payer/sweep', error }),
+    )
+  }
+
   async function close(held: Held): Promise<void> {
-    const { key } = held
+    if (isUnsent(held)) return unreserve(held)
     const state = await stateOf(held)
     if (state === 'open') return
+    if (state === 'dead') return kill(held)
     // Paid, and what was bought may still be fetched: by the next call of the same request, which must find it open.
     if (state === 'paid' && isFree(held)) return
-    if (state !== 'dead') {
-      await ledger.post(key, undefined, { type: state, data: {} })
-      return
-    }
+    if (state === 'paid' && isOwed(held)) await makeTicket(held)
+    const posted = await ledger.post(held.key, undefined, { type: state, data: {} })
+    if (isForgotten(held)) give(held.key)
+    else if (state === 'paid' && posted === 'posted' && !isOwed(held))
+      tell({ type: 'lost', key: held.key })
+  }
+
+  /** A local wallet was asked, and what it may have made never stood in the books, so nobody else has it. */
+  function isUnsent(held: Held): boolean {
+    return held.note['local'] === true && !readStanding(held).signed
+  }
+
+  /** Its maker may be late and not dead: whoever is first in the books has it, and the other sends nothing. */
+  async function unreserve({ key, claim }: Held): Promise<void> {
+    if (await ledger.expire(key, claim)) tell({ type: 'voided', key, code: 'payment-required' })
+  }
+
+  async function kill({ key }: Held): Promise<void> {
     if ((await ledger.void(key, 'proof-expired')) === 'voided')
       tell({ type: 'voided', key, code: 'proof-expired' })
   }
 
+  /** So that a posted purchase is found again. It comes before the post: a crash between leaves both open. */
+  async function makeTicket(held: Held): Promise<void> {
+    await ledger.transfer({
+      key: TICKET + held.key,
+      purpose: held.purpose,
+      asset: 'fetch',
+      amount: 0n,
+      legs: [{ debit: 'world/fetch', credit: 'world/payer' }],
+      leaseUntilAt: endOf(held) + FETCH_MS_MAX,
+      note: {},
+    })
+  }
+
   /** What became of a purchase. Whoever cannot be asked is believed to have been paid once the payment's time is over. */
   async function stateOf(held: Held): Promise<'paid' | 'dead' | 'open' | 'doubtful'> {
+    if (readStanding(held).paid) return 'paid'
     const purchase = revive(held)
     if (purchase?.wallet.outcome) return purchase.wallet.outcome(purchase.offer, purchase.proof)
     return clock.now() >= endOf(held) ? 'doubtful' : 'open'
@@ -310,7 +468,18 @@ export function createPurchases(parts: Parts): Purchases {
     parts.observe({ ...event, at: clock.now() })
   }
 
-  return { make, adopt, post, release, leave: ({ key }) => give(key), sweep, sweepSoon }
+  return {
+    make,
+    adopt,
+    receive,
+    reading: ({ key }) => lend(key, clock.now() + RECEIVING_MS_MAX),
+    post,
+    lose,
+    release,
+    leave: ({ key }) => give(key),
+    sweep,
+    sweepSoon,
+  }
 }
 
 type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never

@@ -20,6 +20,10 @@ export interface Standing {
   readonly owner?: Owner
   /** The seller will not take this payment, so sending it again is of no use. */
   readonly refused: boolean
+  /** The seller served: the money is spent, whatever became of the answer. */
+  readonly paid: boolean
+  /** The owner has the head of the answer, and its body was on the way. */
+  readonly receiving: boolean
 }
 
 /** The step that holds a signed payment. */
@@ -32,13 +36,23 @@ export function readStanding(held: Held): Standing {
   let owner = held.note['owner'] as Owner | undefined
   let signed: Signed | undefined
   let refused = false
+  let paid = false
+  let receiving = false
   for (const { type, data } of held.steps) {
     if (type === 'signed') signed = readSigned(data)
     if (type === 'adopted') owner = data as Owner
     if (type === 'released') owner = undefined
     if (type === 'released') refused = data['refused'] === true
+    if (type === 'receipt') paid = true
+    if (type === 'receipt' && owner) owner = { ...owner, ...leaseIn(data) }
+    receiving = type === 'receipt' || (receiving && type !== 'adopted' && type !== 'released')
   }
-  return { refused, ...(owner && { owner }), ...(signed && { signed }) }
+  return { refused, paid, receiving, ...(owner && { owner }), ...(signed && { signed }) }
+}
+
+/** A body may take longer than the lease of its purchase. */
+function leaseIn({ leaseUntilAt }: JsonObject): { readonly leaseUntilAt?: number } {
+  return typeof leaseUntilAt === 'number' ? { leaseUntilAt } : {}
 }
 
 function readSigned({ protocol, offer, proof, expiresAt }: JsonObject): Signed {

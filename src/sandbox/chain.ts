@@ -46,13 +46,15 @@ export interface Unsigned {
   readonly value?: bigint
 }
 
-/** A real EVM node on loopback that carries Circle's USDC, Multicall3 and Permit2 at Base Sepolia's addresses. */
+/** A real EVM node on loopback that carries Circle's USDC, Multicall3, Permit2 and our batcher at their known addresses. */
 export interface Chain {
   readonly rpc: string
   readonly chainId: number
   /** CAIP-2. */
   readonly network: string
   readonly usdc: string
+  /** Where `contracts/TolseyBatcher.sol` is. */
+  readonly batcher: string
   /** The node's process. */
   readonly pid: number
   /** Any JSON-RPC method, for instance `evm_snapshot`, `evm_revert`, `anvil_reorg`. */
@@ -105,6 +107,9 @@ async function resume(kept: Kept, options: ChainOptions): Promise<Anvil> {
   const args = [...flags(options), '--load-state', kept.file]
   const anvil = await startAnvil(args, options.port).catch(() => undefined)
   if (anvil === undefined) return replace(kept, options)
+  // A chain that was kept by an older version has no batcher, and what is replayed may need it.
+  const { code } = new Map(Object.entries(contracts.alloc)).get(contracts.batcher) ?? {}
+  await anvil.request('anvil_setCode', [contracts.batcher, code])
   await kept.journal.replay(anvil)
   // A loaded chain goes on at its own time; ours is now, and calls look at the latest block.
   await anvil.batch([
@@ -175,7 +180,7 @@ function genesis(options: ChainOptions): unknown {
 }
 
 function withVerbs(anvil: Anvil, kept: Kept | undefined): Chain {
-  const { usdc, operator } = contracts
+  const { usdc, batcher, operator } = contracts
   const sending = queue()
   const saving = queue()
   const call = async (calls: readonly Call[]): Promise<void> => void (await anvil.batch(calls))
@@ -212,6 +217,7 @@ function withVerbs(anvil: Anvil, kept: Kept | undefined): Chain {
     chainId: CHAIN_ID,
     network: `eip155:${CHAIN_ID}`,
     usdc,
+    batcher,
     pid: anvil.pid,
     request: (method, params) => anvil.request(method, params),
     async mint(to, amount) {

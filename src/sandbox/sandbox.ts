@@ -148,7 +148,7 @@ async function build(options: SandboxOptions, ends: End[]): Promise<Sandbox> {
 
   const ledger = await sqlite({ file: join(stateDir, BOOKS), clock })
   ends.push(() => ledger.close())
-  const seller = await open(options, keys, proxy, ledger, gateway)
+  const seller = await open(options, keys, chain, proxy, ledger, gateway)
   ends.push(() => seller.close())
   const facilitator = await facilitate(options, keys, chain, proxy, ends)
   const description = describe(gateway, facilitator.url, proxy, keys)
@@ -250,6 +250,7 @@ async function moveAside(books: string): Promise<string | undefined> {
 async function open(
   { stateDir, clock = systemClock, observe }: SandboxOptions,
   keys: Keys,
+  { batcher }: Chain,
   proxy: Proxy,
   ledger: Ledger,
   gateway: string,
@@ -261,6 +262,7 @@ async function open(
     payTo: identity(keys.seller).address,
     signer: keys.settler,
     refundSigner: keys.seller,
+    batcher,
     ...watched,
   })
   return createSeller({
@@ -290,7 +292,7 @@ async function facilitate(
   const ledger = await sqlite({ file: join(stateDir, FACILITATOR_BOOKS), clock })
   ends.push(() => ledger.close())
   const running = await startFacilitator({
-    chains: [{ network: 'base-sepolia', rpc: faulty, signer }],
+    chains: [{ network: 'base-sepolia', rpc: faulty, signer, batcher: chain.batcher }],
     ledger,
     callers: everybody(),
     host: '127.0.0.1',

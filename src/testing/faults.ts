@@ -230,24 +230,30 @@ export interface ProcessParts {
   readonly dice: Dice
   /** How far its clock is ahead, in milliseconds. */
   readonly aheadMs?: number
+  /**
+   * Each effect draws by its own name, so that one more or one less leaves the others as they were: for histories that
+   * are recorded and lived again by other code.
+   */
+  readonly byName?: boolean
   /** Called once, at its death. */
   readonly onDeath: () => void
 }
 
 /** Starts a process. */
 export function createProcess(parts: ProcessParts): Process {
-  const { name, scheduler, dice } = parts
+  const { name, scheduler } = parts
+  const diceOf = parts.byName ? createNamedDice(parts.dice) : () => parts.dice
   const lanes = new Map<string, number>()
   let aheadMs = parts.aheadMs ?? 0
   let alive = true
 
-  const latencyMs = (weather: Weather): number =>
+  const latencyMs = (weather: Weather, dice: Dice): number =>
     dice.next() * (dice.happens(weather.slow) ? weather.slowMs : weather.usualMs)
 
   /** No earlier than what was asked before in the same lane. */
-  function waitMs({ lane, weather }: Effect<unknown>): number {
+  function waitMs({ lane, weather }: Effect<unknown>, dice: Dice): number {
     const now = scheduler.now()
-    const dueAt = Math.round(now + latencyMs(weather))
+    const dueAt = Math.round(now + latencyMs(weather, dice))
     if (lane === undefined) return dueAt - now
     const last = lanes.get(lane) ?? 0
     const inOrder = dueAt > last ? dueAt : last + 1
@@ -258,16 +264,17 @@ export function createProcess(parts: ProcessParts): Process {
   function effect<T>(given: Effect<T>): Promise<T> {
     const { what, work, fault, weather } = given
     const said = `${name} ${what}`
+    const dice = diceOf(what)
     const fate = fateOf(weather, dice)
     const early = dice.happens(0.5)
     return new Promise<T>((resolve, reject) => {
       const deliver = (how: string, answer: () => void): void => {
-        scheduler.plan(latencyMs(weather), `${said} ${how}`, () => {
+        scheduler.plan(latencyMs(weather, dice), `${said} ${how}`, () => {
           if (alive && fate === 'crashed') return process.die()
           if (alive) answer()
         })
       }
-      scheduler.plan(waitMs(given), said, () => {
+      scheduler.plan(waitMs(given, dice), said, () => {
         // What a dying process has sent may arrive, or not.
         if (!alive && early) return undefined
         if (alive && fate === 'crashed' && early) return process.die()
@@ -315,6 +322,17 @@ export function createProcess(parts: ProcessParts): Process {
     },
   }
   return process
+}
+
+/** Dice for each name, and for each time that it comes up. */
+function createNamedDice(dice: Dice): (name: string) => Dice {
+  const seed = dice.below(2 ** 32)
+  const times = new Map<string, number>()
+  return (name) => {
+    const time = (times.get(name) ?? 0) + 1
+    times.set(name, time)
+    return createDice(mixed(seed, `${name} ${time}`) * 2 ** 20 + time)
+  }
 }
 
 type Fate = 'done' | 'refused' | 'lost' | 'crashed'

@@ -9,11 +9,14 @@ export type Said = 'warm' | { readonly port: number } | { readonly bought: reado
 /** How one call of the paying child ended: what it was served, or why it was not. */
 export type Bought = { readonly status: number; readonly text: string } | { readonly code: string }
 
-interface Start {
+/** What every child is started with. */
+export interface Start {
   readonly directory: string
   readonly rpc: string
   readonly network: string
   readonly point: Point | undefined
+  /** Which process of its books it is, from 1. */
+  readonly life: number
   /** How far its clock is ahead: what a dead process held is free then. */
   readonly aheadMs: number
 }
@@ -26,11 +29,13 @@ export interface SellerStart extends Start {
   readonly refund?: { readonly offer: JsonObject; readonly payer: string }
 }
 
+export interface FacilitatorStart extends Start {
+  readonly signer: string
+}
+
 export interface PayerStart extends Start {
   readonly url: string
   readonly signer: string
-  /** Which process of this payer it is. */
-  readonly life: number
   /** How often it buys, one after the other. */
   readonly times: number
 }
@@ -41,7 +46,12 @@ export const ROUND = 'x-round'
 export const BUDGET = '0.02 USD'
 
 /** Files in a child's directory. */
-export const files = { calls: 'calls', notes: 'notes', books: 'books.db' } as const
+export const files = { notes: 'notes', books: 'books.db' } as const
+
+/** The file of the calls that one life is made of. */
+export function callsOf(life: number): string {
+  return `calls-${life}`
+}
 
 /** The host is part of what is sold, and each child has a port of its own. */
 export const ORIGIN = 'http://shop.test'
@@ -55,4 +65,9 @@ export const routes: Routes = {
   'GET /kept': { price, keep: true },
   'GET /deferred': { price, settle: 'deferred' },
   'GET /first': { price, settle: 'before-work' },
+  'GET /batch': { price },
 }
+
+/** How many the handler of `/batch` waits for, so that they are settled together, and for how long. */
+export const BATCH = 6
+export const GATHER_MS = 1_500

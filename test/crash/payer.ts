@@ -11,12 +11,12 @@ import { fromPrivateKey } from '../../src/rails/evm/signer.ts'
 import { wallet } from '../../src/rails/evm/wallet.ts'
 import { serve } from './child.ts'
 import type { Bought, PayerStart } from './messages.ts'
-import { BUDGET, ROUND, files } from './messages.ts'
+import { BUDGET, ROUND, callsOf, files } from './messages.ts'
 import { ledgerCall, watch } from './ports.ts'
 
 serve<PayerStart>(async (start, tell) => {
   const { directory, point, aheadMs, url, life } = start
-  const watched = watch(join(directory, files.calls), point)
+  const watched = watch(join(directory, callsOf(life)), point)
   const clock = { ...systemClock, now: () => Date.now() + aheadMs }
   const opened = await watched.call('ledger.open', () =>
     sqlite({ file: join(directory, files.books), clock }),

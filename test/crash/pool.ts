@@ -31,7 +31,7 @@ export interface Pool<T> {
 
 /** Keeps so many children of that file loaded. */
 export async function createPool<T>(
-  file: 'seller.ts' | 'payer.ts',
+  file: 'seller.ts' | 'payer.ts' | 'facilitator.ts',
   size: number,
 ): Promise<Pool<T>> {
   const cache = await mkdtemp(join(tmpdir(), 'crash-cache-'))

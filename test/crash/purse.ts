@@ -15,7 +15,7 @@ import type { Chain } from '../../src/sandbox/chain.ts'
 import { startChain } from '../../src/sandbox/chain.ts'
 import { files as vaultOf } from '../../src/vault/files.ts'
 import type { Bought, PayerStart } from './messages.ts'
-import { PRICE, ROUND, SECRET, files, routes } from './messages.ts'
+import { PRICE, ROUND, SECRET, callsOf, files, routes } from './messages.ts'
 import type { Child, Pool } from './pool.ts'
 import { createPool } from './pool.ts'
 import type { Mode, Point } from './ports.ts'
@@ -23,7 +23,7 @@ import { spread } from './spread.ts'
 
 /** How one payer's life went. */
 export interface PurseOutcome {
-  readonly point: Point | undefined
+  readonly points: readonly Point[]
   readonly died: boolean
   readonly signed: number
   readonly wrong: readonly string[]
@@ -31,9 +31,10 @@ export interface PurseOutcome {
 
 /** A shop, and payers who come to it. */
 export interface Market {
-  /** The calls of a life in which nobody is killed. */
-  calls(): Promise<readonly string[]>
-  live(point: Point): Promise<PurseOutcome>
+  /** The calls of a life in which nobody is killed; with deaths before, those of the process that comes after them. */
+  calls(before?: readonly Point[]): Promise<readonly string[]>
+  /** One process dies at each of the points, and another comes after them. */
+  live(points: readonly Point[]): Promise<PurseOutcome>
   close(): Promise<void>
 }
 
@@ -58,13 +59,17 @@ export async function createMarket(): Promise<Market> {
     return { chain, pool, shop, directory }
   }
   return {
-    async calls() {
+    async calls(before = []) {
       const here = await place()
-      const { wrong } = await live(here, undefined)
+      const start = await startOf(here)
+      for (const [i, point] of before.entries()) await once(here, { ...start, point, life: i + 1 })
+      const life = before.length + 1
+      const { bought } = await once(here, { ...start, life })
+      const wrong = served(bought[0])
       if (wrong.length > 0) throw new Error(`It fails without a kill: ${wrong.join('; ')}`)
-      return await lines(join(here.directory, files.calls))
+      return await lines(join(here.directory, callsOf(life)))
     },
-    live: async (point) => live(await place(), point),
+    live: async (points) => live(await place(), points),
     async close() {
       await pool.close()
       await shop.close()
@@ -79,9 +84,10 @@ export async function sweepPurse(
   market: Pick<Market, 'live'>,
   calls: readonly string[],
   modes: readonly Mode[],
+  before: readonly Point[] = [],
 ): Promise<readonly PurseOutcome[]> {
   const points = calls.flatMap((call) => modes.map((mode): Point => ({ call, mode })))
-  return spread(points, (point) => market.live(point))
+  return spread(points, (point) => market.live([...before, point]))
 }
 
 /** A request that brought a payment. */
@@ -151,22 +157,38 @@ interface Place {
   readonly directory: string
 }
 
-async function live(place: Place, point: Point | undefined): Promise<PurseOutcome> {
-  const { chain, pool, shop, directory } = place
+/** A payer with money, who has bought nothing yet. */
+async function startOf({
+  chain,
+  shop,
+  directory,
+}: Place): Promise<PayerStart & { readonly address: string }> {
   const signer = generatePrivateKey()
   const { address } = privateKeyToAccount(signer)
   await chain.mint(address, PURSE)
   const { rpc, network } = chain
-  const start = { directory, rpc, network, url: shop.url, signer, aheadMs: 0 }
-  const first = await run(await pool.take(), { ...start, point, life: 1, times: 1 })
-  if (!point) return { point, died: false, signed: 1, wrong: served(first.bought[0]) }
-  const second = await run(await pool.take(), { ...start, point: undefined, life: 2, times: TIMES })
+  const fresh = { point: undefined, life: 1, times: 1, aheadMs: 0 }
+  return { directory, rpc, network, url: shop.url, signer, address, ...fresh }
+}
+
+async function once({ pool }: Place, start: PayerStart): ReturnType<typeof run> {
+  return run(await pool.take(), start)
+}
+
+async function live(place: Place, points: readonly Point[]): Promise<PurseOutcome> {
+  const { chain, shop, directory } = place
+  const start = await startOf(place)
+  const { address } = start
+  let died = true
+  for (const [i, point] of points.entries())
+    died = (await once(place, { ...start, point, life: i + 1 })).killed && died
+  const second = await once(place, { ...start, life: points.length + 1, times: TIMES })
   const signed = (await lines(join(directory, files.notes))).length
   const spent = PURSE - (await chain.balanceOf(address))
   const mine = shop.seen.filter(({ payer }) => payer === address.toLowerCase())
   return {
-    point,
-    died: first.killed,
+    points,
+    died,
     signed,
     wrong: [
       ...served(second.bought[0]),

@@ -1,19 +1,43 @@
-// The whole crash sweep by hand, every subject at every call and on both sides: `node test/crash/run.ts --all`, or
-// `--subject /kept`, or `--subject payer`. With `--soon` a dead seller comes back while its leases still run, as a
+// The whole crash sweep by hand, every subject at every call and on both sides, and then again inside of every recovery:
+// `node test/crash/run.ts --all`, or `--subject /kept`, or `--subject payer`, with `--once` for a single death each. With `--soon` a dead seller comes back while its leases still run, as a
 // supervisor would start it: its payers wait for a minute, so that it takes long.
 import { parseArgs } from 'node:util'
-import type { Mode } from './ports.ts'
+import type { Mode, Point } from './ports.ts'
+import type { Market } from './purse.ts'
 import { createMarket, sweepPurse } from './purse.ts'
-import type { Subject } from './sweep.ts'
+import type { Bench, Subject } from './sweep.ts'
 import { createBench, sweep, table, verdict } from './sweep.ts'
 
 const MODES: readonly Mode[] = ['before', 'after']
-const SUBJECTS: readonly Subject[] = ['/plain', '/kept', '/first', '/deferred', 'refund']
+const SUBJECTS: readonly Subject[] = [
+  '/plain',
+  '/kept',
+  '/first',
+  '/deferred',
+  '/batch',
+  'refund',
+  'facilitator',
+]
+/** What a first death leaves behind that is worth a recovery to die in. */
+const FIRSTS: readonly Point[] = [
+  { call: 'ledger.transfer sale #1', mode: 'after' },
+  { call: 'ledger.step sale prepared #1', mode: 'after' },
+  { call: 'ledger.step refund prepared #1', mode: 'after' },
+  { call: 'rpc eth_sendRawTransaction #1', mode: 'after' },
+  { call: 'ledger.post sale #1', mode: 'after' },
+  { call: 'ledger.post refund #1', mode: 'before' },
+]
+const PAYER_FIRSTS: readonly Point[] = [
+  { call: 'ledger.step purchase signed #1', mode: 'after' },
+  { call: 'fetch paid #1', mode: 'after' },
+]
 
 const { values } = parseArgs({
   options: {
     all: { type: 'boolean', default: false },
     subject: { type: 'string', multiple: true, default: [] },
+    /** One death each, and none inside of a recovery. */
+    once: { type: 'boolean', default: false },
     soon: { type: 'boolean', default: false },
     /** Only calls whose name holds this. */
     call: { type: 'string', default: '' },
@@ -28,13 +52,11 @@ async function sellers(): Promise<boolean> {
   let right = true
   try {
     for (const subject of SUBJECTS.filter(asked)) {
-      const startedAt = Date.now()
-      const calls = (await bench.calls(subject)).filter((call) => call.includes(values.call))
-      const outcomes = await sweep(bench, subject, calls, MODES)
-      const wrong = verdict(outcomes)
-      right &&= wrong.length === 0
-      say(table(outcomes))
-      say(`${subject}: ${outcomes.length} deaths, ${wrong.length} wrong, ${seconds(startedAt)} s.`)
+      const calls = await bench.calls(subject)
+      right = (await swept(bench, subject, calls, [])) && right
+      if (values.once) continue
+      for (const first of FIRSTS.filter(({ call }) => calls.includes(call)))
+        right = (await swept(bench, subject, await bench.calls(subject, [first]), [first])) && right
     }
   } finally {
     await bench.close()
@@ -42,19 +64,52 @@ async function sellers(): Promise<boolean> {
   return right
 }
 
-async function payers(): Promise<boolean> {
+async function swept(
+  bench: Bench,
+  subject: Subject,
+  all: readonly string[],
+  before: readonly Point[],
+): Promise<boolean> {
   const startedAt = Date.now()
+  const calls = all.filter((call) => call.includes(values.call))
+  const outcomes = await sweep(bench, subject, calls, MODES, before)
+  const wrong = verdict(outcomes)
+  const where = before.map(({ mode, call }) => `, after a death ${mode} ${call}`).join('')
+  say(table(outcomes))
+  for (const line of wrong) say(`WRONG ${line}`)
+  say(
+    `${subject}${where}: ${outcomes.length} lives, ${wrong.length} wrong, ${seconds(startedAt)} s.`,
+  )
+  return wrong.length === 0
+}
+
+async function payers(): Promise<boolean> {
   const market = await createMarket()
   try {
-    const outcomes = await sweepPurse(market, await market.calls(), MODES)
-    for (const { point, wrong } of outcomes)
-      say(`payer, ${point?.mode} ${point?.call}: ${wrong.join('; ') || 'right'}`)
-    const bad = outcomes.filter(({ wrong }) => wrong.length > 0).length
-    say(`payer: ${outcomes.length} deaths, ${bad} wrong, ${seconds(startedAt)} s.`)
-    return bad === 0
+    let right = await sweptPurse(market, await market.calls(), [])
+    for (const first of values.once ? [] : PAYER_FIRSTS)
+      right = (await sweptPurse(market, await market.calls([first]), [first])) && right
+    return right
   } finally {
     await market.close()
   }
+}
+
+async function sweptPurse(
+  market: Market,
+  all: readonly string[],
+  before: readonly Point[],
+): Promise<boolean> {
+  const startedAt = Date.now()
+  const calls = all.filter((call) => call.includes(values.call))
+  const outcomes = await sweepPurse(market, calls, MODES, before)
+  for (const { points, wrong } of outcomes) {
+    const where = points.map(({ mode, call }) => `${mode} ${call}`).join(', then ')
+    say(`payer, ${where}: ${wrong.join('; ') || 'right'}`)
+  }
+  const bad = outcomes.filter(({ wrong }) => wrong.length > 0).length
+  say(`payer: ${outcomes.length} lives, ${bad} wrong, ${seconds(startedAt)} s.`)
+  return bad === 0
 }
 
 function seconds(startedAt: number): number {

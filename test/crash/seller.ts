@@ -17,12 +17,21 @@ import type { Offer } from '../../src/core/offer.ts'
 import { files } from '../../src/vault/files.ts'
 import { serve } from './child.ts'
 import type { SellerStart } from './messages.ts'
-import { ORIGIN, PRICE, SECRET, files as names, routes } from './messages.ts'
+import {
+  BATCH,
+  GATHER_MS,
+  ORIGIN,
+  PRICE,
+  SECRET,
+  callsOf,
+  files as names,
+  routes,
+} from './messages.ts'
 import { ledgerCall, watch } from './ports.ts'
 
 serve<SellerStart>(async (start, tell) => {
-  const { directory, point, aheadMs } = start
-  const watched = watch(join(directory, names.calls), point)
+  const { directory, point, aheadMs, life } = start
+  const watched = watch(join(directory, callsOf(life)), point)
   const note = (line: string): void => appendFileSync(join(directory, names.notes), `${line}\n`)
   const clock: Clock = { ...systemClock, now: () => Date.now() + aheadMs }
 
@@ -62,10 +71,12 @@ serve<SellerStart>(async (start, tell) => {
   })
   if (start.refund) await giveBack(rail, ledger, start.refund, clock)
   let runs = 0
+  const crowd = createCrowd(clock)
   const server = createServer(
-    toll(seller, routes, (_, response) => {
+    toll(seller, routes, async (request, response) => {
       const goods = `${process.pid}/${++runs}`
       note(`run ${goods}`)
+      if (request.url === '/batch') await crowd()
       response.end(goods)
     }),
   )
@@ -78,6 +89,16 @@ serve<SellerStart>(async (start, tell) => {
     await ledger.close()
   }
 })
+
+/** Lets all go on together once enough have come, and after a while those who are there. */
+function createCrowd(clock: Clock): () => Promise<void> {
+  let inside = 0
+  const complete = new AbortController()
+  return async () => {
+    if (++inside === BATCH) complete.abort()
+    await clock.sleep(GATHER_MS, complete.signal)
+  }
+}
 
 /** Refunds the sale that it is given, as an operator's tool would: a claim of its own, and a log under it. */
 async function giveBack(

@@ -1,12 +1,10 @@
 // A seller that is started again whenever it dies.
-import type { SellerStart } from './messages.ts'
+import type { Start } from './messages.ts'
 import type { Child, End, Pool } from './pool.ts'
+import type { Point } from './ports.ts'
 
 /** How far the clock of the process after is ahead of the one before: all leases of the dead are over. */
-const AHEAD_MS = 90_000
-/** Most deaths of one shop: it is killed once. */
-const DEATHS_MAX = 1
-
+const AHEAD_MS = 60_000
 export interface Shop {
   /** Its port now; waits while it is being started. */
   readonly door: () => Promise<number>
@@ -17,26 +15,32 @@ export interface Shop {
   stop(): Promise<void>
 }
 
-interface Life {
-  readonly child: Child<SellerStart>
+interface Life<T> {
+  readonly child: Child<T>
   readonly port: Promise<number | undefined>
 }
 
 /**
- * Opens the shop. Only its first process dies at the point that the start names; the next begins when the leases of the
- * dead are over, by its clock, or `soon`.
+ * Opens the shop. Its first process dies at the first point, the one after it at the second, and so on; after the last
+ * nobody dies any more. Each begins when the leases of the dead are over, by its clock, or `soon`.
  */
-export function openShop(pool: Pool<SellerStart>, start: SellerStart, soon = false): Shop {
+export function openShop<T extends Start>(
+  pool: Pool<T>,
+  start: T,
+  points: readonly Point[] = [],
+  soon = false,
+): Shop {
   const died = Promise.withResolvers<void>()
   let deaths = 0
   let stopping = false
   let failure: Error | undefined
-  let life = live(start)
+  let life = live()
   const over = follow()
 
-  async function live(start: SellerStart): Promise<Life> {
+  async function live(): Promise<Life<T>> {
     const child = await pool.take()
-    child.begin(start)
+    const aheadMs = start.aheadMs + (soon ? 0 : deaths * AHEAD_MS)
+    child.begin({ ...start, point: points[deaths], life: start.life + deaths, aheadMs })
     const port = child.said.then((said) =>
       typeof said === 'object' && 'port' in said ? said.port : undefined,
     )
@@ -46,12 +50,12 @@ export function openShop(pool: Pool<SellerStart>, start: SellerStart, soon = fal
   async function follow(): Promise<void> {
     for (;;) {
       const end = await (await life).child.end
-      if (!end.killed || deaths >= DEATHS_MAX) {
+      if (!end.killed || deaths >= points.length) {
         if (end.code !== 0) failure = new Error(`The shop failed: ${sentenceOf(end)}`)
         return
       }
       deaths++
-      life = live({ ...start, point: undefined, aheadMs: start.aheadMs + (soon ? 0 : AHEAD_MS) })
+      life = live()
       died.resolve()
       if (stopping) void stopLife()
     }
@@ -91,5 +95,5 @@ export function openShop(pool: Pool<SellerStart>, start: SellerStart, soon = fal
 }
 
 function sentenceOf({ killed, code, stderr }: End): string {
-  return killed ? 'killed twice' : `code ${code} ${stderr}`
+  return killed ? 'killed once more' : `code ${code} ${stderr}`
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import type { JsonObject } from '../../src/core/json.ts'
 import type { Held } from '../../src/core/ports.ts'
+import { isFacilitated } from '../../src/facilitator/note.ts'
 import { isSale } from '../../src/gate/note.ts'
 import { sqlite } from '../../src/ledger/sqlite.ts'
 import { verifyBooks } from '../../src/ledger/verify.ts'
@@ -12,8 +13,9 @@ import type { Chain } from '../../src/sandbox/chain.ts'
 import { startChain } from '../../src/sandbox/chain.ts'
 import type { Answer } from './buyer.ts'
 import { buy } from './buyer.ts'
-import type { SellerStart } from './messages.ts'
-import { PRICE, files } from './messages.ts'
+import { openCounter } from './counter.ts'
+import type { FacilitatorStart, SellerStart } from './messages.ts'
+import { BATCH, PRICE, callsOf, files } from './messages.ts'
 import type { Pool } from './pool.ts'
 import { createPool } from './pool.ts'
 import type { Mode, Point } from './ports.ts'
@@ -21,8 +23,18 @@ import type { Shop } from './shop.ts'
 import { openShop } from './shop.ts'
 import { LANES, spread } from './spread.ts'
 
-/** What happens while the seller dies: a purchase on one of its routes, or a refund. */
-export type Subject = '/plain' | '/kept' | '/deferred' | '/first' | 'refund'
+/**
+ * What happens while a process dies: a purchase on one of the seller's routes, several at once, or a refund; or a purchase
+ * that is settled by a facilitator, and it is the facilitator that dies.
+ */
+export type Subject =
+  | '/plain'
+  | '/kept'
+  | '/deferred'
+  | '/first'
+  | '/batch'
+  | 'refund'
+  | 'facilitator'
 
 /** What must be zero. */
 export interface Counters {
@@ -35,8 +47,9 @@ export interface Counters {
 /** How one life went. */
 export interface Outcome {
   readonly subject: Subject
-  readonly point: Point | undefined
-  /** Whether the process died at the point. */
+  /** Where the first process died, and where those after it. */
+  readonly points: readonly Point[]
+  /** Whether they all died where they should. */
   readonly died: boolean
   /** How often the handler ran in vain, or for an answer that was lost. */
   readonly extraRuns: number
@@ -49,9 +62,9 @@ export interface Outcome {
 
 /** The place where lives are lived. */
 export interface Bench {
-  /** A life in which nobody is killed: the calls that it is made of. */
-  calls(subject: Subject): Promise<readonly string[]>
-  live(subject: Subject, point: Point): Promise<Outcome>
+  /** The calls of a life in which nobody is killed; with deaths before, those of the process that comes after them. */
+  calls(subject: Subject, before?: readonly Point[]): Promise<readonly string[]>
+  live(subject: Subject, points: readonly Point[]): Promise<Outcome>
   close(): Promise<void>
 }
 
@@ -63,24 +76,28 @@ const ETHER = 10n ** 18n
 export async function createBench(soon = false): Promise<Bench> {
   const chain = await startChain()
   const pool = await createPool<SellerStart>('seller.ts', LANES + 1)
+  let till: Promise<Pool<FacilitatorStart>> | undefined
   const root = await mkdtemp(join(tmpdir(), 'crash-'))
   let count = 0
   const place = async (): Promise<Place> => {
     const directory = join(root, String(++count))
     await mkdir(directory)
-    return { chain, pool, directory, soon }
+    const facilitators = (): Promise<Pool<FacilitatorStart>> =>
+      (till ??= createPool<FacilitatorStart>('facilitator.ts', LANES + 1))
+    return { chain, pool, facilitators, directory, soon }
   }
   return {
-    async calls(subject) {
+    async calls(subject, before = []) {
       const here = await place()
-      const outcome = await live(here, subject, 'calm')
+      const outcome = await live(here, subject, before)
       const bad = complaints(outcome)
-      if (bad.length > 0) throw new Error(`${subject} fails without a kill: ${bad.join('; ')}`)
-      return await lines(join(here.directory, files.calls))
+      if (bad.length > 0 || !outcome.died) throw new Error(`It fails at once: ${lineOf(outcome)}`)
+      return await lines(join(here.directory, callsOf(before.length + 1)))
     },
-    live: async (subject, point) => live(await place(), subject, point),
+    live: async (subject, points) => live(await place(), subject, points),
     async close() {
       await pool.close()
+      await (await till)?.close()
       await chain.stop()
       await rm(root, { recursive: true, force: true })
     },
@@ -93,9 +110,10 @@ export async function sweep(
   subject: Subject,
   calls: readonly string[],
   modes: readonly Mode[],
+  before: readonly Point[] = [],
 ): Promise<readonly Outcome[]> {
   const points = calls.flatMap((call) => modes.map((mode): Point => ({ call, mode })))
-  return spread(points, (point) => bench.live(subject, point))
+  return spread(points, (point) => bench.live(subject, [...before, point]))
 }
 
 /** All that is not as it must be. */
@@ -107,21 +125,29 @@ export function complaints({ counters, wrong }: Outcome): readonly string[] {
 /** What a sweep must come to: every call was one to die at, and no death did harm. Empty when it did. */
 export function verdict(outcomes: readonly Outcome[]): readonly string[] {
   const bad = outcomes.filter((outcome) => complaints(outcome).length > 0).map(lineOf)
-  const again = outcomes.filter((one) => one.servedAgain && !isLastGasp(one.point)).map(lineOf)
-  const immortal = outcomes.filter(({ died }) => !died)
-  // How often the chain is asked for a receipt depends on the moment; all else is always there.
-  const odd = immortal.filter(
-    ({ point }) => !point?.call.startsWith('rpc eth_getTransactionReceipt'),
-  )
+  const again = outcomes
+    .filter(({ servedAgain, points }) => servedAgain && !points.some(isLastGasp))
+    .map(lineOf)
+  const odd = outcomes.filter((outcome) => !outcome.died && !isByMoment(outcome))
   return [...bad, ...again, ...odd.map(lineOf)]
+}
+
+/**
+ * How often the chain is asked for a receipt depends on the moment, and so does which of several at once comes to what
+ * first, and what is left to do for whoever comes after a death. All else is always there.
+ */
+function isByMoment({ subject, points }: Outcome): boolean {
+  const { call = '' } = points.at(-1) ?? {}
+  if (call.startsWith('rpc eth_getTransactionReceipt')) return true
+  return (subject === '/batch' || points.length > 1) && !call.endsWith(' #1')
 }
 
 /**
  * Its goods had left, and the books did not know it yet. Where nothing is kept, the seller must choose between serving
  * such a payment twice and perhaps never; it serves.
  */
-function isLastGasp(point: Point | undefined): boolean {
-  return point?.mode === 'before' && point.call === 'ledger.step sale delivered #1'
+function isLastGasp({ call, mode }: Point): boolean {
+  return mode === 'before' && call.startsWith('ledger.step sale delivered ')
 }
 
 /** A line for each life: where it ended, and what came of it. */
@@ -130,7 +156,7 @@ export function table(outcomes: readonly Outcome[]): string {
 }
 
 function lineOf(outcome: Outcome): string {
-  const { subject, point, died, extraRuns, servedAgain } = outcome
+  const { subject, points, died, extraRuns, servedAgain } = outcome
   const bad = complaints(outcome)
   const words = [
     ...(died ? [] : ['did not die']),
@@ -138,18 +164,20 @@ function lineOf(outcome: Outcome): string {
     ...(servedAgain ? ['served again to whoever asked again'] : []),
     bad.length > 0 ? `WRONG: ${bad.join('; ')}` : 'right',
   ]
-  return `${subject}, ${point?.mode ?? 'never'} ${point?.call ?? ''}: ${words.join(', ')}`
+  const where = points.map(({ mode, call }) => `${mode} ${call}`).join(', then ')
+  return `${subject}, ${where || 'never'}: ${words.join(', ')}`
 }
 
 interface Place {
   readonly chain: Chain
   readonly pool: Pool<SellerStart>
+  readonly facilitators: () => Promise<Pool<FacilitatorStart>>
   readonly directory: string
   readonly soon: boolean
 }
 
 /** Where it dies; in a calm life nowhere, and nobody comes after the first payer. */
-type Fate = Point | 'calm'
+type Fate = readonly Point[]
 
 interface Person {
   readonly key: string
@@ -172,8 +200,10 @@ async function live(place: Place, subject: Subject, fate: Fate): Promise<Outcome
     payTo: payee.address,
     signer: signer.key,
     point: undefined,
+    life: 1,
     aheadMs: 0,
   }
+  if (subject === 'facilitator') return await facilitate(place, start, fate)
   return subject === 'refund'
     ? await giveBack(place, { ...start, refundSigner: payee.key }, fate)
     : await sell(place, start, subject, fate)
@@ -181,26 +211,28 @@ async function live(place: Place, subject: Subject, fate: Fate): Promise<Outcome
 
 async function sell(place: Place, start: SellerStart, path: Subject, fate: Fate): Promise<Outcome> {
   const { chain, pool, directory, soon } = place
-  const shop = openShop(pool, { ...start, ...(fate !== 'calm' && { point: fate }) }, soon)
-  const buying = purchase(chain, shop, path)
-  // Who comes soon does not wait for the one before.
-  await (soon ? Promise.race([buying, shop.died]) : buying)
-  const purchases = await Promise.all([buying, ...afterwards(chain, shop, fate)])
+  const shop = openShop(pool, start, fate, soon)
+  const crowd = Array.from({ length: path === '/batch' ? BATCH : 1 }, () =>
+    purchase(chain, shop, path),
+  )
+  // Who comes soon does not wait for those before.
+  await (soon ? Promise.race([Promise.all(crowd), shop.died]) : Promise.all(crowd))
+  const purchases = await Promise.all([...crowd, ...afterwards(chain, shop, fate)])
   const [first] = purchases
-  const again = await first.again?.()
+  const again = await first?.again?.()
   const stopped = await shop.stop().then(() => [], told)
   const earned = await chain.balanceOf(start.payTo)
   const runs = (await lines(join(directory, files.notes))).filter((line) => line.startsWith('run '))
   return {
     ...outcomeOf(path, fate, shop),
     extraRuns: runs.length - purchases.length,
-    servedAgain: again?.status === 200 && again.text !== first.answer?.text,
+    servedAgain: again?.status === 200 && again.text !== first?.answer?.text,
     counters: await count(chain, purchases, earned),
     wrong: [
       ...stopped,
       ...purchases.flatMap(({ wrong }) => wrong),
       ...strange(path, first, again),
-      ...(await audit(place, earned, purchases.length)),
+      ...(await audit(place, earned, purchases.length, isSale)),
     ],
   }
 }
@@ -209,13 +241,17 @@ function outcomeOf(
   subject: Subject,
   fate: Fate,
   { deaths }: Shop,
-): Pick<Outcome, 'subject' | 'point' | 'died'> {
-  return { subject, point: fate === 'calm' ? undefined : fate, died: deaths > 0 }
+): Pick<Outcome, 'subject' | 'points' | 'died'> {
+  return { subject, points: fate, died: deaths === fate.length }
 }
 
 /** Whoever comes after a crash must not suffer from it either. */
-function afterwards(chain: Chain, shop: Shop, fate: Fate): readonly Promise<Purchase>[] {
-  return fate === 'calm' ? [] : [purchase(chain, shop, '/plain')]
+function afterwards(
+  chain: Chain,
+  shop: Pick<Shop, 'door'>,
+  fate: Fate,
+): readonly Promise<Purchase>[] {
+  return fate.length === 0 ? [] : [purchase(chain, shop, '/plain')]
 }
 
 interface Purchase {
@@ -225,7 +261,11 @@ interface Purchase {
   readonly wrong: readonly string[]
 }
 
-async function purchase(chain: Chain, { door }: Shop, path: string): Promise<Purchase> {
+async function purchase(
+  chain: Chain,
+  { door }: Pick<Shop, 'door'>,
+  path: string,
+): Promise<Purchase> {
   const { key, address } = person()
   await chain.mint(address, PURSE)
   try {
@@ -264,7 +304,7 @@ async function count(
 /** What the same payment gets after it was served. */
 function strange(
   path: Subject,
-  { answer: had }: Purchase,
+  { answer: had }: Pick<Purchase, 'answer'> = {},
   again: Answer | undefined,
 ): readonly string[] {
   if (had?.status !== 200 || !again) return []
@@ -277,18 +317,19 @@ function strange(
 
 /** The books by themselves, and beside the chain. */
 async function audit(
-  { chain, directory }: Place,
+  { chain, directory }: Pick<Place, 'chain' | 'directory'>,
   earned: bigint,
   sales: number,
+  is: (held: Held) => boolean,
 ): Promise<readonly string[]> {
   const ledger = await sqlite({ file: join(directory, files.books) })
   try {
     const posted: Held[] = []
     const { problems } = await verifyBooks(ledger, {
-      onPosted: (held) => void (isSale(held) && posted.push(held)),
+      onPosted: (held) => void (is(held) && posted.push(held)),
     })
     const sum = posted.reduce((all, held) => all + held.posted, 0n)
-    const open = (await ledger.pending()).filter(isSale)
+    const open = (await ledger.pending()).filter(is)
     const lost = await Promise.all(posted.map((held) => unreferred(chain, held)))
     return [
       ...problems,
@@ -312,12 +353,12 @@ async function unreferred(chain: Chain, { steps }: Held): Promise<readonly strin
 /** Sells once in peace, and gives it back while dying. */
 async function giveBack(place: Place, start: SellerStart, fate: Fate): Promise<Outcome> {
   const { chain, pool, directory, soon } = place
-  const calm = openShop(pool, start)
+  // Its calls are not those of the processes that die.
+  const calm = openShop(pool, { ...start, life: 0 })
   const first = await purchase(chain, calm, '/plain')
   await calm.stop()
-  await rm(join(directory, files.calls))
   const refund = await soldIn(directory)
-  const shop = openShop(pool, { ...start, refund, ...(fate !== 'calm' && { point: fate }) }, soon)
+  const shop = openShop(pool, { ...start, refund }, fate, soon)
   const others = await Promise.all(afterwards(chain, shop, fate))
   const stopped = await shop.stop().then(() => [], told)
   const sales = 1 + others.length
@@ -333,7 +374,42 @@ async function giveBack(place: Place, start: SellerStart, fate: Fate): Promise<O
       ...stopped,
       ...others.flatMap(({ wrong }) => wrong),
       ...(back === 0 ? [] : [`after the refund the payer has paid ${back} prices`]),
-      ...(await audit(place, earned, sales)),
+      ...(await audit(place, earned, sales, isSale)),
+    ],
+  }
+}
+
+/** Sells at a counter that never dies, and whose facilitator does. */
+async function facilitate(place: Place, start: SellerStart, fate: Fate): Promise<Outcome> {
+  const { chain, facilitators, directory, soon } = place
+  const till = openShop(await facilitators(), start, fate, soon)
+  const counter = await openCounter(till.door, start)
+  const buying = purchase(chain, counter, '/plain')
+  await (soon ? Promise.race([buying, till.died]) : buying)
+  const purchases = await Promise.all([buying, ...afterwards(chain, counter, fate)])
+  const [first] = purchases
+  const again = await first.again?.()
+  const differing = await counter.settleAgain()
+  await counter.close()
+  const stopped = await till.stop().then(() => [], told)
+  const earned = await chain.balanceOf(start.payTo)
+  const books = [
+    { directory, is: isFacilitated },
+    { directory: counter.directory, is: isSale },
+  ]
+  const audits = books.map(({ is, ...where }) =>
+    audit({ chain, ...where }, earned, purchases.length, is),
+  )
+  return {
+    ...outcomeOf('facilitator', fate, till),
+    extraRuns: 0,
+    servedAgain: again?.status === 200 && again.text !== first.answer?.text,
+    counters: await count(chain, purchases, earned),
+    wrong: [
+      ...stopped,
+      ...differing,
+      ...purchases.flatMap(({ wrong }) => wrong),
+      ...(await Promise.all(audits)).flat(),
     ],
   }
 }

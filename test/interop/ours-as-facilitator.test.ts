@@ -63,6 +63,7 @@ interface Choice {
   readonly rpc?: string
   readonly clock?: Clock
   readonly signer?: string
+  readonly drainMs?: number
 }
 
 async function start(choice: Choice = {}): Promise<RunningFacilitator> {
@@ -73,7 +74,7 @@ async function start(choice: Choice = {}): Promise<RunningFacilitator> {
     callers: choice.callers ?? everybody(),
     host: '127.0.0.1',
     port: 0,
-    drainMs: 2_000,
+    drainMs: choice.drainMs ?? 2_000,
     ...(clock && { clock }),
   })
 }
@@ -262,21 +263,174 @@ describe('settle', () => {
     assert.equal(await sent(ours), count + 1)
   })
 
-  test('of 48 payments, 16 at a time from one key, all succeed', async () => {
-    const buyer = await createBuyer(chain, 48_000n)
-    const bodies = await Promise.all(Array.from({ length: 48 }, () => order(buyer)))
+  test('of 160 payments, 16 at a time from one key, all succeed', async () => {
+    const buyer = await createBuyer(chain, 160_000n)
+    const bodies = await Promise.all(Array.from({ length: 160 }, () => order(buyer)))
+    let settled = 0
     const gained = await earning(async () => {
       const worker = async (): Promise<void> => {
         for (let body = bodies.pop(); body; body = bodies.pop()) {
           const answer = await post(ours.url, '/settle', body)
           assert.equal(answer.body.success, true, answer.text)
+          settled++
         }
       }
       await Promise.all(Array.from({ length: 16 }, worker))
     })
-    assert.equal(gained, 48_000n)
+    assert.equal(settled, 160)
+    assert.equal(gained, 160_000n)
+    assert.equal(ours.signers.length, 1)
     assert.deepEqual((await verifyBooks(ledger)).problems, [])
   })
+})
+
+describe('what a caller’s settlements cost', () => {
+  test('is what the chain took for them, however many went together', async () => {
+    const books = memory()
+    const { privateKey, address } = await createSender(chain)
+    const limits = { name: 'shop', keys: [KEY], gasPerDayWei: 10n ** 17n }
+    const callers = createCallers([limits])
+    const shop = await start({ ledger: books, callers, signer: privateKey })
+    try {
+      const key = { authorization: `Bearer ${KEY}` }
+      const balance = async (): Promise<bigint> =>
+        BigInt((await chain.request('eth_getBalance', [address, 'latest'])) as string)
+      const before = await balance()
+      const buyer = await createBuyer(chain, 9_000n)
+      const settle = async (): Promise<void> => {
+        const answer = await post(shop.url, '/settle', await order(buyer), key)
+        assert.equal(answer.body.success, true, answer.text)
+      }
+      await settle()
+      const alone = await gasIn(books)
+      assert.equal(alone.posted, before - (await balance()))
+      await Promise.all(Array.from({ length: 8 }, settle))
+      const all = await gasIn(books)
+      const spent = before - (await balance())
+      // Shares are whole wei, rounded up.
+      assert(all.posted >= spent && all.posted < spent + 9n, `${all.posted} of ${spent}`)
+      assert.equal(all.pending, 0n)
+      assert.deepEqual((await verifyBooks(books)).problems, [])
+    } finally {
+      await shop.stop()
+    }
+  })
+
+  test('is refused when it might be too much, and others go on', async () => {
+    const rich = 'r'.repeat(40)
+    const callers = createCallers([
+      { name: 'poor', keys: [KEY], gasPerDayWei: 1n },
+      { name: 'rich', keys: [rich] },
+    ])
+    const shop = await start({ callers })
+    try {
+      const body = await order(await createBuyer(chain, 1_000n))
+      const by = (key: string) => ({ authorization: `Bearer ${key}` })
+      const count = await sent(shop)
+      const answer = await post(shop.url, '/settle', body, by(KEY))
+      assert.deepEqual([answer.status, answer.body.error], [429, 'limited'])
+      assert.equal(await sent(shop), count)
+      assert.equal((await post(shop.url, '/settle', body, by(rich))).body.success, true)
+    } finally {
+      await shop.stop()
+    }
+  })
+
+  async function gasIn(books: Ledger): Promise<{ posted: bigint; pending: bigint }> {
+    const line = (await books.balances()).find(({ account }) => account.startsWith('gas/shop/'))
+    assert(line)
+    return line
+  }
+})
+
+test('two with keys of their own on the same books are one: so a sending key is changed without a pause', async () => {
+  const file = join(directory, 'changed.sqlite')
+  const books = [await sqlite({ file }), await sqlite({ file })] as const
+  const both = [await start({ ledger: books[0] }), await start({ ledger: books[1] })] as const
+  const [old, next] = both
+  try {
+    assert.notDeepEqual(old.signers, next.signers)
+    const buyer = await createBuyer(chain, 9_000n)
+    const bodies = await Promise.all(Array.from({ length: 8 }, () => order(buyer)))
+    const last = await order(buyer)
+    const gained = await earning(async () => {
+      const answers = await Promise.all(
+        bodies.map((body) => Promise.all(both.map(({ url }) => post(url, '/settle', body)))),
+      )
+      for (const [one, other] of answers) {
+        assert.equal(one?.body.success, true, one?.text)
+        assert.equal(one?.text, other?.text)
+      }
+      await old.stop()
+      for (const [i, body] of bodies.entries())
+        assert.equal((await post(next.url, '/settle', body)).text, answers[i]?.[0]?.text)
+      assert.equal((await post(next.url, '/settle', last)).body.success, true)
+    })
+    assert.equal(gained, 9_000n)
+  } finally {
+    await Promise.all(both.map((one) => one.stop()))
+    await Promise.all(books.map((one) => one.close()))
+  }
+})
+
+test('one that stops answers what it has taken, and sends others away', async () => {
+  const slow = await startChain()
+  const { privateKey, address } = await createSender(slow)
+  const stopping = await start({ rpc: slow.rpc, signer: privateKey, drainMs: 30_000 })
+  try {
+    const [first, second] = await Promise.all(
+      [1, 2].map(async () => await order(await createBuyer(slow, 1_000n))),
+    )
+    await slow.request('evm_setAutomine', [false])
+    const settling = post(stopping.url, '/settle', first)
+    const pending = async (): Promise<number> =>
+      Number(await slow.request('eth_getTransactionCount', [address, 'pending']))
+    while ((await pending()) === 0) await sleep(10)
+    const stopped = stopping.stop()
+    const late = await post(stopping.url, '/settle', second)
+    assert.deepEqual([late.status, late.body.error], [503, 'closing'])
+    assert.equal((await fetch(`${stopping.url}/health`)).status, 503)
+    assert.equal((await fetch(`${stopping.url}/health/live`)).status, 200)
+    await slow.request('evm_mine')
+    const answer = await settling
+    assert.equal(answer.body.success, true, answer.text)
+    await stopped
+    assert.equal(await slow.balanceOf(payee.address), 1_000n)
+    await assert.rejects(fetch(`${stopping.url}/health`))
+  } finally {
+    await stopping.stop()
+    await slow.stop()
+  }
+})
+
+test('an open one limits each address, and refuses repeats if it is told to', async () => {
+  const { privateKey } = await createSender(chain)
+  const child = spawnTolsey(
+    [
+      ...['facilitator', '--network', 'base-sepolia', '--rpc', chain.rpc, '--port', '0'],
+      ...['--open', '--repeats', 'refuse', '--per-minute', '3', '--gas-per-day', `${10n ** 17n}`],
+    ],
+    { cwd: directory, env: { TOLSEY_FACILITATOR_KEY: privateKey } },
+  )
+  const end = ending(child)
+  try {
+    const [line] = (await Promise.race([
+      once(createInterface({ input: child.stdout }), 'line'),
+      end.then(({ stderr }) => assert.fail(stderr)),
+    ])) as [string]
+    const { facilitator } = JSON.parse(line) as { facilitator: string }
+    const body = await order(await createBuyer(chain, 1_000n))
+    assert.equal((await post(facilitator, '/settle', body)).body.success, true)
+    const again = await post(facilitator, '/settle', body)
+    assert.equal(again.body.errorReason, 'duplicate_settlement')
+    // Sooner or later there are four within one minute.
+    let more = again
+    while (more.status === 200) more = await post(facilitator, '/settle', body)
+    assert.deepEqual([more.status, more.body.error], [429, 'limited'])
+  } finally {
+    child.kill('SIGTERM')
+    await end
+  }
 })
 
 test('killed after it has sent, it knows after its restart what became of it', async () => {

@@ -118,21 +118,31 @@ export function faulted(ledger: Ledger, process: Process, weather: Weather): Led
   })
 }
 
-/** A vault that outlives processes and is as slow and faulty as the books. */
-export function createShelf(): (process: Process, weather: Weather) => Vault {
+/** Where answers lie, for all processes of a seller. */
+export interface Shelf {
+  at(process: Process, weather: Weather): Vault
+  /** Whether the answer of that sale lies here. */
+  has(key: string): boolean
+}
+
+/** Makes a vault that outlives processes and is as slow and faulty as the books. */
+export function createShelf(): Shelf {
   const kept = new Map<string, { readonly sealed: Uint8Array; readonly untilAt: number }>()
-  return (process, weather) => {
-    const slowly = <T>(what: string, work: () => T): Promise<T> =>
-      process.effect({ what, work, fault: unavailable, weather })
-    return {
-      put: (key, sealed, untilAt) =>
-        slowly('vault.put', () => void kept.set(key, { sealed, untilAt })),
-      get: (key) =>
-        slowly('vault.get', () => {
-          const one = kept.get(key)
-          return one && one.untilAt > process.clock.now() ? one.sealed : undefined
-        }),
-    }
+  return {
+    has: (key) => [...kept.keys()].some((name) => name === key || name.startsWith(`${key}/`)),
+    at(process, weather) {
+      const slowly = <T>(what: string, work: () => T): Promise<T> =>
+        process.effect({ what, work, fault: unavailable, weather })
+      return {
+        put: (key, sealed, untilAt) =>
+          slowly('vault.put', () => void kept.set(key, { sealed, untilAt })),
+        get: (key) =>
+          slowly('vault.get', () => {
+            const one = kept.get(key)
+            return one && one.untilAt > process.clock.now() ? one.sealed : undefined
+          }),
+      }
+    },
   }
 }
 

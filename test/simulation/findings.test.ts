@@ -21,7 +21,7 @@ function createShop(settlePoint: SettlePoint) {
   let spentHidden = false
   let wait = Promise.resolve()
   let outcome: 'settled' | 'unknown' = 'settled'
-  const clock = { now: () => now, sleep: () => Promise.resolve() }
+  const clock = { now: () => now, sleep: () => new Promise<void>(() => undefined) }
   const moved = new Set<string>()
   const settled = (key: string) =>
     ({ state: 'settled', reference: `tx ${key}`, payer: 'buyer', settledAt: now }) as const

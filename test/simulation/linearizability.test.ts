@@ -9,12 +9,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { describe, test } from 'node:test'
-import type { Ledger } from '../../src/core/ports.ts'
+import type { Clock, Ledger } from '../../src/core/ports.ts'
+import { PaymentError } from '../../src/core/problem.ts'
 import { sqlite } from '../../src/ledger/sqlite.ts'
 import { createDice } from '../../src/testing/faults.ts'
 import type { Dice } from '../../src/testing/faults.ts'
-import { budget, check, claims } from './linearizability.ts'
-import type { BudgetQuestion, Call, KeyQuestion } from './linearizability.ts'
+import { NUMBER_LEASE_MS, leased } from '../../src/rails/evm/numbers.ts'
+import type { Ticket } from '../../src/rails/evm/numbers.ts'
+import { budget, check, claims, numbers } from './linearizability.ts'
+import type { BudgetQuestion, Call, KeyQuestion, NumberQuestion } from './linearizability.ts'
 
 const PROCESSES = 4
 const LANES = 2
@@ -22,7 +25,10 @@ const CALLS = 40
 const KEYS = 4
 const CEILING = 120n
 
-type Question = KeyQuestion | BudgetQuestion
+/** How much faster time goes for whoever leases numbers: leases run out while somebody watches. */
+const SPEED = 100
+
+type Question = KeyQuestion | BudgetQuestion | NumberQuestion
 type Work = (ledger: Ledger, dice: Dice, name: string) => Promise<void>
 
 const roles: Readonly<Record<string, Work>> = {
@@ -59,6 +65,50 @@ const roles: Readonly<Record<string, Work>> = {
       })
     }
   },
+  async numbers(ledger, dice, name) {
+    const lane = leased(ledger, 'nonce/0x7e', async () => 0, clock)
+    let most = 0
+    for (let n = 0; n < CALLS; n++) {
+      const id = `${name}-${n}`
+      const fromAt = clock.now()
+      const gap = dice.happens(0.3) ? dice.below(most + 2) : undefined
+      const found = gap === undefined ? { ticket: await lane.take() } : await lane.gap(gap)
+      const nonce = gap ?? found?.ticket.nonce ?? 0
+      const said = !found ? 'none' : 'raw' in found ? 'bytes' : 'given'
+      const verb = gap === undefined ? 'take' : 'gap'
+      tell(id, nonce, { verb, ticket: id, fromAt, toAt: clock.now(), said })
+      most = Math.max(most, nonce)
+      if (said === 'given' && found) await use(id, found.ticket, dice)
+    }
+  },
+}
+
+/** What may become of a number: it is used, sooner or later, given back, or forgotten. */
+async function use(ticket: string, given: Ticket, dice: Dice): Promise<void> {
+  if (dice.happens(0.4)) await clock.sleep(dice.next() * 2 * NUMBER_LEASE_MS)
+  const fromAt = clock.now()
+  const done = (verb: 'write' | 'drop', said: string): void =>
+    tell(`${ticket}-${verb}`, given.nonce, { verb, ticket, fromAt, toAt: clock.now(), said })
+  const fate = dice.next()
+  if (fate < 0.6) done('write', await given.write('0x01', '0x02').then(() => 'written', lostOnly))
+  else if (fate < 0.8) done('drop', await given.drop().then(() => 'dropped'))
+}
+
+function lostOnly(error: unknown): string {
+  assert(error instanceof PaymentError && error.code === 'payment-in-flight', String(error))
+  return 'lost'
+}
+
+/** The clock of the machine, which all processes share, and faster. */
+const clock: Clock = {
+  now: () => Number((process.hrtime.bigint() * BigInt(SPEED)) / 1_000_000n),
+  sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms / SPEED)),
+}
+
+/** A call in one line, when it has ended. */
+function tell(id: string, nonce: number, asked: NumberQuestion): void {
+  const { fromAt, toAt, said: answer } = asked
+  say({ id, of: `number ${nonce}`, asked, answer, from: String(fromAt), to: String(toAt) })
 }
 
 function sale(key: string, purpose: string, amount: bigint): Parameters<Ledger['transfer']>[0] {
@@ -87,7 +137,7 @@ if (role && file && number) await work(role, file, Number(number))
 else prove()
 
 async function work(role: string, file: string, number: number): Promise<void> {
-  const ledger = await sqlite({ file })
+  const ledger = await sqlite({ file, ...(role === 'numbers' && { clock }) })
   const play = roles[role]
   assert(play)
   const lanes = Array.from({ length: LANES }, (_, lane) =>
@@ -106,8 +156,11 @@ interface Line {
   readonly to?: string
 }
 
-/** What all children said, one call each. */
-async function history(role: string): Promise<readonly Call<Question, string>[]> {
+/** What all children said, one call each. `after` looks at the books that they leave. */
+async function history(
+  role: string,
+  after: (file: string) => Promise<void> = async () => undefined,
+): Promise<readonly Call<Question, string>[]> {
   const directory = await mkdtemp(join(tmpdir(), 'tolsey-history-'))
   const lines: Line[] = []
   try {
@@ -126,6 +179,7 @@ async function history(role: string): Promise<readonly Call<Question, string>[]>
       assert.deepEqual([code, signal], i === 0 ? [null, 'SIGKILL'] : [0, null])
     })
     await Promise.all(children)
+    await after(join(directory, 'books.db'))
   } finally {
     await rm(directory, { recursive: true })
   }
@@ -161,6 +215,22 @@ function prove(): void {
     assert.deepEqual(check(calls, budget(CEILING)), [])
     for (const answer of ['made', 'insufficient', 'given'])
       assert.ok(calls.filter((call) => call.answer === answer).length >= 10, answer)
+  })
+
+  test('what processes saw of the numbers of a key fits into one order, and no number stays a hole', async () => {
+    const calls = (await history('numbers', async (file) => {
+      const later: Clock = { ...clock, now: () => clock.now() + 2 * NUMBER_LEASE_MS }
+      const ledger = await sqlite({ file, clock: later })
+      const lane = leased(ledger, 'nonce/0x7e', async () => 0, later)
+      const { nonce: end } = await lane.take()
+      for (let nonce = 0; nonce < end; nonce++) assert(await lane.gap(nonce), `${nonce} is a hole`)
+      assert.ok(end > 8, `${end} numbers`)
+      await ledger.close()
+    })) as readonly Call<NumberQuestion, string>[]
+    assert.deepEqual(check(calls, numbers(NUMBER_LEASE_MS)), [])
+    const counts = Map.groupBy(calls, ({ asked, answer }) => `${asked.verb} ${answer}`)
+    for (const kind of ['take given', 'write written', 'drop dropped', 'gap bytes'])
+      assert.ok((counts.get(kind)?.length ?? 0) >= 1, `${kind}: ${counts.get(kind)?.length}`)
   })
 
   describe('no order explains', () => {
@@ -206,6 +276,27 @@ function prove(): void {
       const refused = at(6, 7, take(4n), 'insufficient')
       assert.deepEqual(check<bigint, BudgetQuestion, string>([...between, made], model), [])
       assert.equal(check<bigint, BudgetQuestion, string>([...between, refused], model).length, 1)
+    })
+
+    test('a number that two wrote, or that another took before its time', () => {
+      const call = (
+        verb: NumberQuestion['verb'],
+        ticket: string,
+        [from, to]: readonly [number, number],
+        said: string,
+      ): Call<NumberQuestion, string> =>
+        at(from, to, { verb, ticket, fromAt: from, toAt: to, said }, said)
+      const judge = (...calls: readonly Call<NumberQuestion, string>[]): number =>
+        check(calls, numbers(100)).length
+      const a = call('take', 'a', [0, 2], 'given')
+      const late = call('take', 'b', [101, 103], 'given')
+      assert.equal(judge(a, late, call('write', 'a', [104, 105], 'lost')), 0)
+      assert.equal(judge(a, late, call('write', 'a', [104, 105], 'written')), 1)
+      assert.equal(judge(a, call('take', 'b', [50, 60], 'given')), 1)
+      assert.equal(judge(a, call('drop', 'a', [3, 4], 'dropped'), late), 0)
+      const wrote = call('write', 'a', [3, 4], 'written')
+      assert.equal(judge(a, wrote, call('gap', 'b', [200, 201], 'bytes')), 0)
+      assert.equal(judge(a, wrote, late), 1)
     })
 
     test('an answer before its question, while a call without an answer explains either', () => {

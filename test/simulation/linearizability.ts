@@ -210,3 +210,55 @@ export function budget(ceiling: bigint): Model<bigint, BudgetQuestion, string> {
     same: (one, other) => one === other,
   }
 }
+
+/** One number (nonce) of a sending key: who has it, since when, and whether bytes were written for it. */
+export type NumberState = {
+  readonly holder: string
+  /** The lease began no earlier and no later than that, in milliseconds. */
+  readonly fromAt: number
+  readonly toAt: number
+  readonly written: boolean
+}
+
+/** `fromAt` and `toAt` are those of the call; `ticket` names the right that it asks for or uses. */
+export type NumberQuestion = {
+  readonly verb: 'take' | 'write' | 'drop' | 'gap'
+  readonly ticket: string
+  readonly fromAt: number
+  readonly toAt: number
+  /** What was answered: at its very end a lease may be over for one clock and not for another. */
+  readonly said: string
+}
+
+/**
+ * A number is given to one: to another when it was given back, or when its lease ran out with nothing written. Whoever had it
+ * before writes nothing more.
+ */
+export function numbers(leaseMs: number): Model<NumberState, NumberQuestion, string> {
+  const free: NumberState = { holder: '', fromAt: 0, toAt: 0, written: false }
+  return {
+    start: free,
+    next(before, { verb, ticket, fromAt, toAt, said }) {
+      const mine = before.holder === ticket
+      const taken: NumberState = { holder: ticket, fromAt, toAt, written: false }
+      const over = before.toAt + leaseMs <= fromAt
+      const perhaps = before.fromAt + leaseMs <= toAt
+      switch (verb) {
+        case 'write':
+          if (!mine) return { state: before, answer: 'lost' }
+          return { state: { ...before, written: true }, answer: 'written' }
+        case 'drop':
+          return { state: mine ? free : before, answer: 'dropped' }
+        case 'take':
+        case 'gap':
+          break
+      }
+      if (before.holder === '') return { state: taken, answer: 'given' }
+      if (before.written) return { state: before, answer: 'bytes' }
+      if (over || (perhaps && said === 'given')) return { state: taken, answer: 'given' }
+      return { state: before, answer: 'none' }
+    },
+    text: ({ holder, fromAt, written }) => `${holder} ${fromAt} ${written}`,
+    same: (one, other) => one === other,
+  }
+}

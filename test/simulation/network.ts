@@ -52,6 +52,8 @@ export interface NetworkParts {
   readonly hosts: ReadonlyMap<string, Host>
   /** Told of every answer at the moment it leaves. */
   readonly onLeft: (left: Left) => void
+  /** Told of every request at the moment it arrives, and then of what leaves for it. */
+  readonly onCame?: (sent: Sent) => ((left: Left) => void) | undefined
   /** Told of every request, as somebody on the wire sees it. */
   readonly onSent: (sent: Sent) => void
 }
@@ -123,10 +125,13 @@ export function createNetwork(parts: NetworkParts): Network {
     sent: Sent,
     gone: AbortSignal,
   ): Promise<{ readonly response: Response; readonly text: string } | undefined> {
+    const told = parts.onCame?.(sent)
     const response = await handle(request).catch(() => new Response('failed', { status: 500 }))
     const text = await response.text()
     if (!process.alive || gone.aborted) return undefined
-    parts.onLeft({ request: sent, status: response.status, text, by: process })
+    const left = { request: sent, status: response.status, text, by: process }
+    parts.onLeft(left)
+    told?.(left)
     return { response, text }
   }
 
@@ -144,7 +149,7 @@ export function createNetwork(parts: NetworkParts): Network {
             if (client.alive) run()
           })
         const answer: Answer = {
-          fail: (why) => later(hopMs(), why, () => reject(new TypeError('fetch failed'))),
+          fail: (why) => later(hopMs(), why, () => reject(failedBy(why))),
           reach: (response, text) => {
             if (dice.happens(net.lost))
               return later(TIMEOUT_MS, 'answer lost', () => reject(new TypeError('fetch failed')))
@@ -186,6 +191,12 @@ export function createNetwork(parts: NetworkParts): Network {
       return new Response(cutShort(text.slice(0, dice.below(text.length))), { status, headers })
     return new Response(text === '' ? null : text, { status, headers })
   }
+}
+
+/** Where nobody listens, a client is told so. */
+function failedBy(why: string): TypeError {
+  const cause = why === 'refused' && Object.assign(new Error(why), { code: 'ECONNREFUSED' })
+  return new TypeError('fetch failed', cause ? { cause } : undefined)
 }
 
 /** The end of the payment's nonce, for a reader of the trace. */

@@ -17,7 +17,7 @@ import {
   unknown,
 } from '../../src/rails/evm/problems.ts'
 import type { Offer } from '../../src/core/offer.ts'
-import type { Log, Rail, Settlement, Wallet } from '../../src/core/ports.ts'
+import type { Log, Rail, Settlement, Standing, Wallet } from '../../src/core/ports.ts'
 import { PaymentError, problem } from '../../src/core/problem.ts'
 import type { Dice, Process, Weather } from '../../src/testing/faults.ts'
 import type { Chain, Look, Tx } from './chain.ts'
@@ -35,6 +35,9 @@ function failedSetUp(): never {
   throw new Error('The network of the simulation is not in the table.')
 }
 
+/** How old a block is when it is final: none that is older comes undone. */
+const FINAL_MS = 20_000
+
 /** What both sides need of the outside. */
 export interface Outside {
   readonly process: Process
@@ -45,7 +48,7 @@ export interface Outside {
   readonly stale: number
 }
 
-export type SimRail = Rail<Details, Proof>
+export type SimRail = Rail<Details, Proof> & Required<Pick<Rail<Details, Proof>, 'stands'>>
 
 /** One question to a node, which may be down, slow or behind. */
 function ask<T>(
@@ -174,8 +177,31 @@ export function createRail(outside: Outside, payTo: string): SimRail {
     return conclude(offer, last, log)
   }
 
+  /** What is not there is gone once the final block is past the end of the authorization. Until then it is sent again. */
+  async function stands(
+    offer: Offer<Details>,
+    from: string,
+    nonce: string,
+    log: Log,
+  ): Promise<Standing> {
+    const { used, at } = await look(from, nonce)
+    if (used && traced(offer, used, from).state === 'settled')
+      return { state: at - used.at > FINAL_MS ? 'final' : 'open', reference: used.hash }
+    const last = (await written(log)).at(-1)
+    const over = last && at - FINAL_MS >= Number(last.proof.validBefore) * 1000
+    const found = await queue(`${from}/${nonce}`, () => search(offer, from, nonce, log))
+    if (found?.state === 'settled') return { state: 'open', reference: found.reference }
+    return found?.state === 'failed' && over
+      ? { state: 'gone', problem: found.problem }
+      : { state: 'open' }
+  }
+
   return {
     ...method,
+    stands: (offer, key, _, log) => {
+      const [from = '', nonce = ''] = key.split('/').slice(-2)
+      return stands(offer, from, nonce, log)
+    },
     open: () => Promise.resolve(),
     close: () => Promise.resolve(),
     async verify(offer, proof, payableForMs = 0) {

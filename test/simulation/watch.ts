@@ -33,8 +33,12 @@ export interface Counts {
   unknown: number
   refetched: number
   undone: number
+  /** Sales that were booked back. */
+  reversed: number
   unserved: number
   faults: number
+  /** Paid back. */
+  refunded: number
 }
 
 export interface Purse {
@@ -81,6 +85,10 @@ export interface WatchParts {
   readonly goods: Readonly<Record<string, { readonly settle: SettlePoint; readonly price: bigint }>>
   /** The seller's books, looked at without faults. */
   readonly shop: Ledger
+  /** Whether the answer of that sale lies in a vault. */
+  readonly kept: (key: string) => boolean
+  /** Whether the seller's rail looks again at what was settled. */
+  readonly looksAgain: boolean
   readonly trace?: (line: string) => void
 }
 
@@ -106,13 +114,13 @@ const TAKEN_AFTER_MS = 4_000
  */
 export const gaps: Readonly<Record<string, string>> = {
   'lost-on-the-way':
-    'An answer that was lost or cut after it had left: without a vault the same proof gets 410, and a payer closes a purchase at the head of its answer, before the body is there.',
+    'Without a vault an answer that was cut after it had left is gone: the same proof gets 410.',
   'served-again':
-    'Goods whose "delivered" was lost with the process or the disk are made once more, with other bytes.',
+    'Without a vault, goods whose "delivered" was lost with the process or the disk are made once more: a choice.',
   'came-late':
-    'After the end of a payment its payer adopts it no more, and the gate knows it no more: what was paid for is not fetched.',
+    'After the end of a payment its payer sends it no more, though the gate would still serve it.',
   undone:
-    'One confirmation is taken for final; nobody looks again whether a posted sale still stands.',
+    'Nobody looks again at what was voided or paid back, at what others sent, or at what was settled through a facilitator.',
 }
 
 export function createWatch(parts: WatchParts): Watch {
@@ -134,8 +142,10 @@ export function createWatch(parts: WatchParts): Watch {
     unknown: 0,
     refetched: 0,
     undone: 0,
+    reversed: 0,
     unserved: 0,
     faults: 0,
+    refunded: 0,
   }
   let looks = 0
 
@@ -197,7 +207,7 @@ export function createWatch(parts: WatchParts): Watch {
     const first = leftAt.get(spend) ?? 0
     const detail = `${spend} bought ${[...(out.get(spend) ?? [])].join(', ')}.`
     if (run.delivered) violation('delivered-again', detail)
-    else violation(run.startedAt < first ? 'served-at-once' : 'served-again', detail)
+    else violation(run.startedAt < first ? 'served-at-once' : unless(spend, 'served-again'), detail)
   }
 
   async function closeShop(): Promise<void> {
@@ -207,9 +217,13 @@ export function createWatch(parts: WatchParts): Watch {
         const { offer } = readNote(held.note)
         const [from = '', nonce = ''] = held.key.split('/').slice(-2)
         const use = chain.look(from, nonce).used
-        if (use?.moved && use.proof?.value === offer.amount.amount) return
+        if (use?.moved && use.proof?.value === offer.amount.amount) {
+          if (isUndone(held)) violation('reversed-and-paid', `${held.key} was booked back.`)
+          return
+        }
         const id = idOf(from, nonce)
-        if (chain.undone.has(id)) violation('undone', `${id} is posted, and came undone.`)
+        if (isUndone(held)) counts.reversed++
+        else if (chain.undone.has(id)) violation(unseen(held), `${id} is posted, and came undone.`)
         else violation('unbacked', `${id} is posted, and no money moved.`)
       },
     })
@@ -225,6 +239,16 @@ export function createWatch(parts: WatchParts): Watch {
     for (const held of await shop.pending())
       if (isSale(held)) violation('open', `${held.key} is open: ${typesOf(held.steps)}.`)
   }
+
+  const isUndone = ({ steps }: Held): boolean => steps.some(({ type }) => type === 'undone')
+
+  /** A rail that looks again sees what came undone, if it was its own to send. */
+  const unseen = ({ steps }: Held): string =>
+    parts.looksAgain && steps.some(({ type }) => type === 'prepared') ? 'undone-unseen' : 'undone'
+
+  /** With its bytes in a vault an answer is not lost, and no work is done again. */
+  const unless = (key: string, kind: string): string =>
+    parts.kept(`${TOKEN}/${key}`) ? `${kind}-though-kept` : kind
 
   const typesOf = (steps: readonly { readonly type: string }[]): string =>
     steps.map(({ type }) => type).join(', ')
@@ -248,6 +272,8 @@ export function createWatch(parts: WatchParts): Watch {
       counts.unserved++
       // He cannot pay, or may not.
       if (/budget-exceeded|funds-insufficient/.test(why)) continue
+      const { price = 0n } = goods[new URL(url).pathname] ?? {}
+      if (chain.balance(payer.account) < price) continue
       violation('unserved', `${name} asked for ${url} until the end: ${why}.`)
     }
   }
@@ -278,17 +304,21 @@ export function createWatch(parts: WatchParts): Watch {
       const detail =
         `${name} paid ${id} and has nothing. Seller: ${held?.state}, ${typesOf(held?.steps ?? [])}. ` +
         `Payer: ${purchase?.state}, ${typesOf(purchase?.steps ?? [])}.`
-      if (out.has(id)) violation('lost-on-the-way', detail)
-      else violation(causeOf(held, purchase), detail)
+      if (out.has(id) && !isLate(purchase)) violation(unless(id, 'lost-on-the-way'), detail)
+      else violation(out.has(id) ? 'came-late' : causeOf(held, purchase), detail)
     }
+  }
+
+  /** Its time was over before anything came of it: it was closed by what the chain said, or by nothing. */
+  function isLate(purchase: Held | undefined): boolean {
+    return purchase?.steps.some(({ type }) => type === 'paid' || type === 'doubtful') ?? false
   }
 
   /** The known causes have names of their own. */
   function causeOf(sale: Held | undefined, purchase: Held | undefined): string {
     const sold = sale?.steps.map(({ type }) => type) ?? []
     if (sold.includes('delivered')) return 'failed-and-delivered'
-    const bought = purchase?.steps.map(({ type }) => type) ?? []
-    return bought.includes('paid') || bought.includes('doubtful') ? 'came-late' : 'paid-undelivered'
+    return isLate(purchase) ? 'came-late' : 'paid-undelivered'
   }
 
   return {

@@ -3,13 +3,26 @@
 import { fromBase64 } from '../../src/core/base64.ts'
 import { isObject, readJson } from '../../src/core/json.ts'
 import type { Offer } from '../../src/core/offer.ts'
-import type { Gate, Ledger, Protocol, SettlePoint } from '../../src/core/ports.ts'
+import type {
+  Facilitator,
+  Gate,
+  Ledger,
+  Log,
+  Protocol,
+  Rail,
+  SettlePoint,
+  Vault,
+} from '../../src/core/ports.ts'
 import { PaymentError } from '../../src/core/problem.ts'
+import { createCallers, openFacilitator } from '../../src/adapters/facilitator.ts'
 import { toll } from '../../src/adapters/fetch.ts'
 import { createSeller } from '../../src/adapters/seller.ts'
 import type { Routes } from '../../src/adapters/routes.ts'
 import { createPayer, paymentOf } from '../../src/payer/payer.ts'
+import { facilitated } from '../../src/protocols/x402/facilitator.ts'
+import { facilitatorHandler } from '../../src/protocols/x402/facilitator-service.ts'
 import { x402 } from '../../src/protocols/x402/index.ts'
+import { exact } from '../../src/rails/evm/exact.ts'
 import type { Details } from '../../src/rails/evm/forms.ts'
 import { readProof } from '../../src/rails/evm/proof.ts'
 import type { Proof } from '../../src/rails/evm/proof.ts'
@@ -18,6 +31,8 @@ import type { Dice, Process, Scheduler, Weather } from '../../src/testing/faults
 import type { Books } from './books.ts'
 import { createBooks, createShelf, faulted, seated } from './books.ts'
 import { createChain } from './chain.ts'
+import { createClerk } from './clerk.ts'
+import type { Clerk } from './clerk.ts'
 import type { Host, Net, Sent, Server } from './network.ts'
 import { clear, createNetwork } from './network.ts'
 import { createRail, createWallet } from './rail.ts'
@@ -31,6 +46,9 @@ export interface Breaks {
   readonly rail?: (rail: SimRail) => SimRail
   readonly sellerLedger?: (ledger: Ledger, process: Process) => Ledger
   readonly payerLedger?: (ledger: Ledger, process: Process) => Ledger
+  readonly facilitator?: (facilitator: Facilitator) => Facilitator
+  readonly vault?: (vault: Vault) => Vault
+  readonly facilitatorLedger?: (ledger: Ledger) => Ledger
 }
 
 export interface WorldOptions {
@@ -41,6 +59,12 @@ export interface WorldOptions {
   readonly climate?: Climate
   /** What each payer may spend, in units of 10^-6. */
   readonly budget?: bigint
+  /** The seller settles through facilitators, two replicas of one, instead of by its own rail. */
+  readonly facilitated?: boolean
+  /** Whether the seller keeps answers; those of even seeds do, if nothing is said. */
+  readonly vault?: boolean
+  /** Chance by the name of what it befalls: a change of code then leaves other payments alone. */
+  readonly byName?: boolean
 }
 
 /** What may be bought, and when it is settled. Prices in units of 10^-6. */
@@ -55,6 +79,12 @@ export const goods: Readonly<
 
 const SHOP = 'shop.test'
 const CROOK = 'crook.test'
+/** One name for both replicas, or a name for each. */
+const FACILITATORS = ['one.facilitator.test', 'two.facilitator.test'] as const
+/** The key with which the seller asks. */
+const CALLER_KEY = '8f3c'.repeat(8)
+/** How long a replica runs until another version takes its place. */
+const RELEASE_MS = 240_000
 const SHOP_PAYEE = `0x${'51'.repeat(20)}`
 const CROOK_PAYEE = `0x${'66'.repeat(20)}`
 const MALLORY = `0x${'bad0'.repeat(10)}` as const
@@ -84,6 +114,10 @@ export interface World {
   readonly seed: number
   readonly scheduler: Scheduler
   readonly watch: Watch
+  /** There where sellers settle through facilitators. */
+  readonly clerk: Clerk | undefined
+  /** Whose books there are, looked at without faults. */
+  readonly books: ReadonlyMap<string, Ledger>
   /** Takes steps in bad weather, at most so many; false if nothing is left to do. */
   run(steps: number): Promise<void>
   /** Ends all faults, lets time go on past every deadline, and looks at what is left. */
@@ -148,15 +182,22 @@ export function createWorld(options: WorldOptions): World {
   const shopBooks = createBooks(dice.happens(0.5) ? 'verbs' : 'model')
   const worldClock = { now: () => scheduler.now(), sleep: () => Promise.resolve() }
   const protocol = x402([createRail(outsideOf(createBystander()), SHOP_PAYEE)])
+  const keeps = options.vault ?? seed % 2 === 0
+  const shelf = createShelf()
+  const allBooks = new Map([['shop', shopBooks.at(worldClock)]])
   const watch = createWatch({
     chain,
     scheduler,
     goods,
     shop: shopBooks.at(worldClock),
+    kept: (key) => shelf.has(key),
+    looksAgain: options.facilitated !== true,
     ...(trace && { trace }),
   })
   const hosts = new Map<string, Host>()
   const sniffed: Sent[] = []
+  /** What facilitators were asked, for whoever asks it again. */
+  const ordered: Sent[] = []
   const network = createNetwork({
     scheduler,
     dice: dice.fork(),
@@ -164,7 +205,13 @@ export function createWorld(options: WorldOptions): World {
     weather: { ...nodeWeather, usualMs: 50 },
     hosts,
     onLeft: (left) => left.by.name.startsWith('shop') && watch.left(left),
+    onCame: (sent) => {
+      if (!facilitators || !sent.url.includes('facilitator')) return undefined
+      return facilitators.clerk.came(sent, Buffer.from(sent.body ?? []).toString())
+    },
     onSent: (sent) => {
+      if (sent.url.includes('.facilitator.')) ordered.push(sent)
+      if (ordered.length > 64) ordered.splice(dice.below(ordered.length), 1)
       if (!sent.headers.get('payment-signature')) return
       sniffed.push(sent)
       if (sniffed.length > 16) sniffed.shift()
@@ -187,6 +234,20 @@ export function createWorld(options: WorldOptions): World {
     }
   }
 
+  function createFacilitators(): { readonly books: Books; readonly clerk: Clerk } {
+    const books = createBooks(dice.happens(0.5) ? 'verbs' : 'model')
+    const shop = shopBooks.at(worldClock)
+    const ledger = books.at(worldClock)
+    allBooks.set('facilitator', ledger)
+    const clerk = createClerk({
+      chain,
+      ledger,
+      shop,
+      violation: (...told) => watch.violation(...told),
+    })
+    return { books, clerk }
+  }
+
   function createBystander(): Process {
     return createProcess({ name: 'bystander', scheduler, dice: dice.fork(), onDeath: () => {} })
   }
@@ -200,6 +261,7 @@ export function createWorld(options: WorldOptions): World {
         scheduler,
         dice: dice.fork(),
         aheadMs: resting ? 0 : Math.round((dice.next() - 0.5) * 4_000),
+        ...(options.byName && { byName: true }),
         onDeath() {
           live = live.filter((one) => one !== process)
           watch.died(process)
@@ -217,9 +279,6 @@ export function createWorld(options: WorldOptions): World {
   }
 
   function openShop(): void {
-    // Every other world has a vault.
-    const keeps = seed % 2 === 0
-    const shelf = createShelf()
     const open: Server[] = []
     hosts.set(SHOP, {
       pick: () => {
@@ -227,11 +286,12 @@ export function createWorld(options: WorldOptions): World {
         return there.length > 0 ? dice.pick(there) : undefined
       },
     })
+    const places = facilitators ? openFacilitators(facilitators) : undefined
     for (let i = 0; i < 1 + dice.below(2); i++)
       supervise(`shop${i}`, async (process) => {
-        const plain = createRail(outsideOf(process), SHOP_PAYEE)
-        const rail = breaks.rail?.(plain) ?? plain
+        const rail = railOf(process, places)
         const slow = faulted(shopBooks.at(process.clock), process, ledgerWeather)
+        const near = shelf.at(process, ledgerWeather)
         const seller = await createSeller({
           secret: SECRET,
           rails: [rail],
@@ -241,7 +301,7 @@ export function createWorld(options: WorldOptions): World {
           clock: process.clock,
           chance: dice.fork().bytes,
           observe: (event) => watch.told(process, event),
-          ...(keeps && { vault: shelf(process, ledgerWeather) }),
+          ...(keeps && { vault: breaks.vault?.(near) ?? near }),
         })
         const gate = breaks.gate?.(seller.gate) ?? seller.gate
         const handle = toll({ ...seller, gate }, routesOf(keeps), (request) =>
@@ -249,6 +309,81 @@ export function createWorld(options: WorldOptions): World {
         )
         open.push({ process, handle })
       })
+  }
+
+  /** The seller's own rail, or one with a wire in its middle. */
+  function railOf(process: Process, places: readonly string[] | undefined): Rail {
+    const plain = createRail(outsideOf(process), SHOP_PAYEE)
+    if (!places) return breaks.rail?.(plain) ?? plain
+    return facilitated(exact({ network: plain.network, payTo: SHOP_PAYEE }), {
+      url: places,
+      headers: () => ({ 'x-api-key': CALLER_KEY }),
+      timeoutMs: 20_000,
+      repeatable: seed % 4 < 2,
+      trust: seed % 3 === 0 ? 'word' : 'receipt',
+      // A look is a look: what it must not do is send.
+      find: (offer, key) => plain.find(offer, key, nothingWritten),
+      expiresAt: ({ validBefore }) => Number(validBefore) * 1000,
+      fetch: network.fetchOf(process),
+      clock: process.clock,
+    })
+  }
+
+  /** Two replicas on one ledger. Gives their addresses. */
+  function openFacilitators({ books }: { readonly books: Books }): readonly string[] {
+    const names = seed % 5 < 2 ? FACILITATORS.slice(0, 1) : FACILITATORS
+    const open: (Server & { readonly at: string })[] = []
+    for (const name of names)
+      hosts.set(name, {
+        pick: () => {
+          const there = open.filter(({ process, at }) => process.alive && at === name)
+          return there.length > 0 ? dice.pick(there) : undefined
+        },
+      })
+    for (let i = 0; i < FACILITATORS.length; i++)
+      supervise(`facilitator${i}`, async (process) => {
+        const plain = createRail(outsideOf(process), SHOP_PAYEE)
+        const rail = breaks.rail?.(plain) ?? plain
+        const slow = faulted(books.at(process.clock), process, ledgerWeather)
+        const callers = createCallers([{ name: 'shop', keys: [CALLER_KEY] }], dice.fork().bytes)
+        const opened = await openFacilitator({
+          rails: [rail],
+          ledger: breaks.facilitatorLedger?.(slow) ?? slow,
+          callers,
+          clock: process.clock,
+          observe: (event) => watch.told(process, event),
+        })
+        const facilitator = breaks.facilitator?.(opened) ?? opened
+        const handle = facilitatorHandler(facilitator, { rails: [rail] })
+        open.push({ process, handle, at: names[i] ?? names[0] ?? '' })
+        await process.clock.sleep(RELEASE_MS * (0.5 + dice.next()))
+        if (resting) return
+        // Without downtime: the next one comes up, and this one goes when it has answered.
+        await opened.close()
+        process.die()
+      })
+    const places = names.map((name) => `http://${name}`)
+    openForgetful(places)
+    return places
+  }
+
+  /** A caller that asks what was asked before, of any replica, also long after. */
+  function openForgetful(places: readonly string[]): void {
+    const process = createBystander()
+    const fetch = network.fetchOf(process)
+    const again = (): void => {
+      scheduler.plan(500 + dice.next() * 10_000, 'forgetful', () => {
+        if (resting && scheduler.now() > restAt + ASKING_MS) return
+        again()
+        if (ordered.length === 0) return
+        const { headers, body } = dice.pick(ordered)
+        // To collect what its server has given up would be his own fault.
+        const old = facilitators?.clerk.hasSettled(Buffer.from(body ?? []).toString()) === true
+        const url = `${dice.pick(places)}/${old ? dice.pick(['settle', 'verify']) : 'verify'}`
+        if (body) fetch(url, { method: 'POST', headers, body: body.slice() }).catch(() => undefined)
+      })
+    }
+    again()
   }
 
   async function work(process: Process, request: Request): Promise<Response> {
@@ -314,6 +449,7 @@ export function createWorld(options: WorldOptions): World {
     const sees = dice.happens(0.7)
     const checkReceipts = dice.happens(0.5)
     const wishes: Wish[] = Array.from({ length: 4 + dice.below(8) }, () => wishOf(dice))
+    allBooks.set(name, books.at(worldClock))
     const purse = watch.payer({ name, account, budget, ledger: books.at(worldClock), wishes, sees })
     for (let i = 0; i < 1 + dice.below(2); i++)
       supervise(`${name}${i}`, async (process) => {
@@ -519,6 +655,7 @@ export function createWorld(options: WorldOptions): World {
     return any
   }
 
+  const facilitators = options.facilitated ? createFacilitators() : undefined
   openShop()
   openCrook()
   for (let i = 0; i < 1 + dice.below(3); i++) openPayer(['alice', 'bob', 'carol'][i] ?? '', i)
@@ -530,6 +667,8 @@ export function createWorld(options: WorldOptions): World {
     seed,
     scheduler,
     watch,
+    clerk: facilitators?.clerk,
+    books: allBooks,
     async run(steps) {
       for (let i = 0; i < steps; i++) if (watch.violations.length > 0 || !(await step())) return
     },
@@ -546,9 +685,13 @@ export function createWorld(options: WorldOptions): World {
           return watch.violation('rest', 'The world does not come to rest.')
       }
       if (watch.violations.length === 0) await watch.close()
+      if (watch.violations.length === 0) await facilitators?.clerk.close()
     },
   }
 }
+
+/** A log in which nothing stands. */
+const nothingWritten: Log = { read: () => Promise.resolve([]), write: () => Promise.resolve() }
 
 function routesOf(keep: boolean): Routes {
   return {

@@ -55,14 +55,16 @@ interface Told {
 
 function stand(told: Told = {}, options: Partial<ServiceOptions> = {}) {
   const keys: (string | undefined)[] = []
+  const addresses: (string | undefined)[] = []
   const asked: unknown[] = []
   const answer = <T>(said: T, ...what: unknown[]): Promise<T> => {
     asked.push(...what)
     return Promise.resolve(said)
   }
   const facilitator: Facilitator = {
-    admit(key) {
+    admit(key, address) {
       keys.push(key)
+      addresses.push(address)
       return told.admit ?? { name: 'shop' }
     },
     verify: (_, offer) => answer(told.verify ?? { ok: true, key, payer }, offer),
@@ -84,7 +86,7 @@ function stand(told: Told = {}, options: Partial<ServiceOptions> = {}) {
       }),
     )
   const get = (path: string) => handler(new Request(`http://f.test${path}`))
-  return { handler, post, get, keys, asked }
+  return { handler, post, get, keys, addresses, asked }
 }
 
 function settled(offer: {
@@ -241,6 +243,19 @@ suite('the door', () => {
     await post('/verify', request, { authorization: 'Basic abc' })
     await post('/verify', request)
     assert.deepEqual(keys, ['abc', 'abc', 'def', undefined, undefined])
+  })
+
+  test('believes no header about where a request comes from', async () => {
+    const { handler, addresses } = stand()
+    const ask = (): Request =>
+      new Request('http://f.test/verify', {
+        method: 'POST',
+        headers: { 'x-forwarded-for': '192.0.2.1', forwarded: 'for=192.0.2.1' },
+        body: '{}',
+      })
+    await handler(ask())
+    await handler(ask(), '192.0.2.2')
+    assert.deepEqual(addresses, [undefined, '192.0.2.2'])
   })
 
   test('turns away before it reads a byte, and not in the words of a payment', async () => {

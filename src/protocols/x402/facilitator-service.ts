@@ -2,7 +2,17 @@ import { readJson } from '../../core/json.ts'
 import type { Json } from '../../core/json.ts'
 import { readPrice } from '../../core/money.ts'
 import type { Price } from '../../core/money.ts'
-import type { Caller, Denial, Facilitated, Facilitator, Rail, Verdict } from '../../core/ports.ts'
+import type {
+  Answered,
+  Asked,
+  Caller,
+  Denial,
+  Facilitated,
+  Facilitator,
+  Fields,
+  Rail,
+  Verdict,
+} from '../../core/ports.ts'
 import type { Code, Problem } from '../../core/problem.ts'
 import { problems } from '../../core/problem.ts'
 import { createCatalogue } from './facilitator-catalogue.ts'
@@ -30,7 +40,10 @@ export interface ServiceOptions {
   readonly bodyBytesMax?: number
 }
 
-type Handler = (request: Request) => Promise<Response>
+/** A facilitator's HTTP side. `address` is where the request comes from, for limits by address. */
+export type Handler = (request: Request, address?: string) => Promise<Response>
+/** The same without the web's own types, which cost more than the answers. */
+export type Service = (asked: Asked) => Promise<Answered>
 type Operation = 'verify' | 'settle'
 
 /**
@@ -43,6 +56,25 @@ type Operation = 'verify' | 'settle'
  * @throws {RangeError} when a rail has no form for x402, or the catalogue cannot be read.
  */
 export function facilitatorHandler(facilitator: Facilitator, options: ServiceOptions): Handler {
+  const service = facilitatorService(facilitator, options)
+  return async (request, address) => {
+    const { pathname, search } = new URL(request.url)
+    const { status, fields, body } = await service({
+      method: request.method,
+      target: pathname + search,
+      fields: request.headers,
+      ...(address !== undefined && { address }),
+      text: (bytesMax) => textOf(request, bytesMax),
+    })
+    return new Response(body, { status, headers: fields })
+  }
+}
+
+/**
+ * {@link facilitatorHandler} for a server of node:http, without a `Request` and a `Response` in between.
+ * @throws {RangeError} when a rail has no form for x402, or the catalogue cannot be read.
+ */
+export function facilitatorService(facilitator: Facilitator, options: ServiceOptions): Service {
   const { rails, prefix = '', bodyBytesMax = BODY_BYTES_MAX } = options
   const forms = formsOf(rails)
   if (forms.length < rails.length) throw new RangeError('A rail has no form for x402.')
@@ -65,12 +97,12 @@ export function facilitatorHandler(facilitator: Facilitator, options: ServiceOpt
   const word = (why: Problem, operation: Operation): string =>
     isTold(why.code) ? wordOf(why, forms) : `unexpected_${operation}_error`
 
-  async function work(operation: Operation, request: Request): Promise<Response> {
+  async function work(operation: Operation, asked: Asked): Promise<Answered> {
     // Who may not ask is told so before a byte of the body is read.
-    const caller = facilitator.admit(keyOf(request.headers))
+    const caller = facilitator.admit(keyOf(asked.fields), asked.address)
     if ('kind' in caller) return denied(caller)
-    if (!isJson(request.headers)) return plain(415, 'Send a JSON body as application/json.')
-    const text = await textOf(request, bodyBytesMax)
+    if (!isJson(asked.fields)) return plain(415, 'Send a JSON body as application/json.')
+    const text = await asked.text(bodyBytesMax)
     if (text === undefined) return plain(413, `A request has at most ${bodyBytesMax} bytes.`)
     const body = readJson(text, bodyBytesMax)
     const order = readOrder(forms, body)
@@ -78,7 +110,8 @@ export function facilitatorHandler(facilitator: Facilitator, options: ServiceOpt
     return await operations[operation](caller, order)
   }
 
-  const gets: Readonly<Record<string, (query: URLSearchParams) => Response | Promise<Response>>> = {
+  type Get = (query: URLSearchParams) => Answered | Promise<Answered>
+  const gets: Readonly<Record<string, Get>> = {
     '/supported': () => json(200, supported),
     '/discovery/resources': (query) => json(200, catalogue.resources(query)),
     '/discovery/search': (query) => json(200, catalogue.search(query)),
@@ -88,23 +121,29 @@ export function facilitatorHandler(facilitator: Facilitator, options: ServiceOpt
   }
   const posts: Readonly<Record<string, Operation>> = { '/verify': 'verify', '/settle': 'settle' }
 
-  async function ready(): Promise<Response> {
+  async function ready(): Promise<Answered> {
     const up = await facilitator.ready()
     return json(up ? 200 : 503, { status: up ? 'ok' : 'unavailable' })
   }
 
-  return async (request) => {
-    const { pathname, searchParams } = new URL(request.url)
+  return async (asked) => {
+    const { method, target } = asked
+    const [pathname, query] = partsOf(target)
     if (!pathname.startsWith(prefix)) return plain(404, notHere)
     const path = pathname.slice(prefix.length)
     const operation = own(posts, path)
-    if (operation)
-      return request.method === 'POST' ? await work(operation, request) : wrongMethod('POST')
+    if (operation) return method === 'POST' ? await work(operation, asked) : wrongMethod('POST')
     const get = own(gets, path)
     if (!get) return plain(404, notHere)
-    const reads = request.method === 'GET' || request.method === 'HEAD'
-    return reads ? await get(searchParams) : wrongMethod('GET')
+    const reads = method === 'GET' || method === 'HEAD'
+    return reads ? await get(new URLSearchParams(query)) : wrongMethod('GET')
   }
+}
+
+/** Path and query. */
+function partsOf(target: string): readonly [path: string, query: string] {
+  const at = target.indexOf('?')
+  return at === -1 ? [target, ''] : [target.slice(0, at), target.slice(at + 1)]
 }
 
 /** Whether the code says something of the payment; the others say something of us. */
@@ -117,7 +156,7 @@ function statusOf(code: Code): number {
   return isTold(code) ? 200 : 503
 }
 
-function verdictOf(verdict: Verdict, word: (why: Problem) => string): Response {
+function verdictOf(verdict: Verdict, word: (why: Problem) => string): Answered {
   const { payer } = verdict
   if (verdict.ok) return json(200, { isValid: true, payer } satisfies VerifyResponse)
   const { code, detail } = verdict.problem
@@ -134,7 +173,7 @@ function settlementOf(
   answer: Facilitated,
   word: (why: Problem) => string,
   { network, version }: Said,
-): Response {
+): Answered {
   if (answer.kind === 'settled') {
     const { payer, reference: transaction, amount } = answer.receipt
     const yes: SettleResponse = {
@@ -163,7 +202,7 @@ function failure(
 }
 
 /** Readable as x402 asks for it, the request is answered as a payment is; otherwise it is the caller's mistake. */
-function misreadOf(operation: Operation, misread: Misread, body: Json | undefined): Response {
+function misreadOf(operation: Operation, misread: Misread, body: Json | undefined): Answered {
   const { reason, why, said } = misread
   const status = body === undefined || said.network === '' ? 400 : 200
   if (operation === 'verify')
@@ -179,18 +218,18 @@ const statuses: Readonly<Record<Denial['code'], number>> = {
 }
 
 /** Not in the shape of an answer about a payment, so that no server takes it for one. */
-function denied({ code, detail, retryAfterMs }: Denial): Response {
+function denied({ code, detail, retryAfterMs }: Denial): Answered {
   const fields: Record<string, string> = {}
   if (code === 'unauthorized') fields['www-authenticate'] = 'Bearer'
   if (retryAfterMs !== undefined) fields['retry-after'] = String(Math.ceil(retryAfterMs / 1000))
   return json(statuses[code], { error: code, message: detail }, fields)
 }
 
-function wrongMethod(allow: string): Response {
+function wrongMethod(allow: string): Answered {
   return json(405, { error: 'method_not_allowed' }, { allow })
 }
 
-function plain(status: number, message: string): Response {
+function plain(status: number, message: string): Answered {
   return json(status, { error: 'invalid_request', message })
 }
 
@@ -203,21 +242,21 @@ function later(status: number): Record<string, string> {
   return status === 503 ? { 'retry-after': LATER_S } : {}
 }
 
-function json(status: number, body: unknown, fields: Record<string, string> = {}): Response {
+function json(status: number, body: unknown, fields: Record<string, string> = {}): Answered {
   const text = typeof body === 'string' ? body : JSON.stringify(body)
-  const headers = { 'content-type': 'application/json', 'cache-control': 'no-store', ...fields }
-  return new Response(text, { status, headers })
+  const all = { 'content-type': 'application/json', 'cache-control': 'no-store', ...fields }
+  return { status, fields: all, body: text }
 }
 
 /** RFC 6750, 2.1, or the header that many gateways use. */
-function keyOf(headers: Headers): string | undefined {
-  const [, bearer] = /^Bearer +([!-~]+)$/i.exec(headers.get('authorization') ?? '') ?? []
-  return bearer ?? headers.get('x-api-key') ?? undefined
+function keyOf(fields: Fields): string | undefined {
+  const [, bearer] = /^Bearer +([!-~]+)$/i.exec(fields.get('authorization') ?? '') ?? []
+  return bearer ?? fields.get('x-api-key') ?? undefined
 }
 
 /** A page of another origin can send any other type without asking first. */
-function isJson(headers: Headers): boolean {
-  return /^application\/json *(?:;|$)/i.test(headers.get('content-type') ?? '')
+function isJson(fields: Fields): boolean {
+  return /^application\/json *(?:;|$)/i.test(fields.get('content-type') ?? '')
 }
 
 /** The body; undefined when it is longer than the limit, of which not a byte more is kept. */

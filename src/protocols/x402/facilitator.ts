@@ -362,7 +362,11 @@ function isSpent(said: Settlement): boolean {
 }
 
 function toData(said: Settlement): JsonObject {
-  if (said.state !== 'failed') return { ...said }
+  if (said.state === 'unknown') return { ...said }
+  if (said.state === 'settled') {
+    const { state, reference, payer, settledAt } = said
+    return { state, reference, payer, settledAt }
+  }
   const { code, detail } = said.problem
   return { state: 'failed', code, detail }
 }

@@ -403,7 +403,7 @@ suite('extensions', () => {
       () => ({}),
       () => more,
     ])
-      assert(credential(echoed(change) as Credential))
+      assert(credential(echoed(change)))
   })
 
   test('that come back otherwise are refused with x402’s own word', () => {

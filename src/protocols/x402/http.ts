@@ -3,8 +3,9 @@ import { isBound } from '../../core/credential.ts'
 import type { Challenge } from '../../core/challenge.ts'
 import { isObject } from '../../core/json.ts'
 import type { JsonObject } from '../../core/json.ts'
-import type { Message, Protocol } from '../../core/ports.ts'
+import type { Fields, Message, Protocol, Read } from '../../core/ports.ts'
 import { problem } from '../../core/problem.ts'
+import type { Resource } from '../../core/resource.ts'
 import type { Problem } from '../../core/problem.ts'
 import {
   echoOf,
@@ -44,11 +45,16 @@ type Field = readonly [name: string, value: string]
 /** Longest piece of an unreadable header that is shown to the payer. */
 const SHOWN_CHARS_MAX = 256
 
+/** The protocol, which reads at once. */
+export interface X402 extends Protocol {
+  readCredential(fields: Fields, resource: Resource): Read
+}
+
 /**
  * x402 over HTTP, versions 2 and 1, for sellers and buyers. The parts are rails or wallets, or anything else with a
  * form for x402. Pure; see the README beside it for what is refused and what differs from upstream.
  */
-export function x402(parts: readonly Part[], options: Options = {}): Protocol {
+export function x402(parts: readonly Part[], options: Options = {}): X402 {
   const forms = formsOf(parts)
   const { versions = [2, 1], extensions } = options
   const v2 = versions.includes(2)
@@ -98,7 +104,7 @@ export function x402(parts: readonly Part[], options: Options = {}): Protocol {
     },
 
     writeCredential({ offer, proof }) {
-      if (proof === undefined) return { fields: [] }
+      if (proof === undefined || !offer) return { fields: [] }
       assert(isBound(offer), 'a payer pays a whole offer')
       const payload = writePayload(forms, offer, proof)
       const name = payload.x402Version === 2 ? 'PAYMENT-SIGNATURE' : 'X-PAYMENT'

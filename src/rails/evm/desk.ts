@@ -123,7 +123,7 @@ export function createDesk(parts: DeskParts): Desk {
       .catch((error: unknown) => items.forEach(({ reject }) => reject(error)))
       .finally(() => {
         taken.delete(lane)
-        rest.abort()
+        rest.abort('free')
         void work()
       })
   }
@@ -197,7 +197,7 @@ export function createDesk(parts: DeskParts): Desk {
   /** What still waits when its time is up is taken out: nothing was sent. */
   async function expiring(entry: Waiting, posted: Promise<Posted>): Promise<Posted> {
     const done = new AbortController()
-    const stop = (): void => done.abort()
+    const stop = (): void => done.abort('posted')
     signal.addEventListener('abort', stop, { once: true })
     const timer = clock.sleep(waitMs, done.signal).then(() => {
       if (!waiting.some(({ resolve }) => resolve === entry.resolve)) return

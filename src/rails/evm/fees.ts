@@ -6,8 +6,8 @@ import { quantity } from './hex.ts'
 import type { Rpc } from './rpc.ts'
 import { readNumber } from './rpc.ts'
 
-/** How long fees that were asked for are used: a block or two. */
-const FEES_FRESH_MS = 4_000
+/** How long fees that were asked for are used. We offer twice the base fee, which takes six full blocks to double. */
+const FEES_FRESH_MS = 8_000
 /** Blocks whose tips are looked at. */
 const FEE_BLOCKS = 5
 /** Least tip, in wei per gas: 0.001 gwei, which Base takes. */

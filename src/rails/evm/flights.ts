@@ -1,11 +1,8 @@
 import type { Clock } from '../../core/ports.ts'
 import type { Hex } from './hex.ts'
+import { createPace } from './pace.ts'
 import type { Prepared } from './steps.ts'
 import type { Mined, Reader } from './token.ts'
-
-/** Waits between two looks for receipts: from the first to the longest, each half as long again. */
-const LOOK_FIRST_MS = 20
-const LOOK_MAX_MS = 500
 
 /** What became of a transaction. `displaced`: another one has its number for good. Undefined: nobody watches any more. */
 export type Landing = Mined | 'displaced' | undefined
@@ -48,6 +45,7 @@ export interface FlightParts {
 
 interface Open extends Flight {
   readonly versions: Prepared[]
+  readonly sentAt: number
   readonly land: (landing: Landing) => void
 }
 
@@ -56,9 +54,10 @@ export function createFlights(parts: FlightParts): Flights {
   const { reader, clock, signal, confirmations, quorum } = parts
   /** By number, the one that the chain waits for first. */
   const open = new Map<Keeper, Open[]>()
+  const pace = createPace(clock)
   let waker = new AbortController()
   let running = false
-  signal.addEventListener('abort', () => waker.abort(), { once: true })
+  signal.addEventListener('abort', () => waker.abort('closed'), { once: true })
 
   const of = (keeper: Keeper): Open[] => open.get(keeper) ?? []
 
@@ -82,6 +81,7 @@ export function createFlights(parts: FlightParts): Flights {
     for (const { keeper, flight } of asked) {
       const mined = found.get(flight)
       if (mined && (await firm(mined, height))) {
+        pace.landed(mined.block, clock.now() - flight.sentAt)
         remove(keeper, flight, mined)
         wide.add(keeper)
       } else if (!mined && of(keeper)[0] === flight) await tend(keeper, flight)
@@ -113,13 +113,17 @@ export function createFlights(parts: FlightParts): Flights {
 
   async function run(): Promise<void> {
     const wide = new Set<Keeper>()
-    for (let pauseMs = LOOK_FIRST_MS; open.size > 0 && !signal.aborted;) {
+    while (open.size > 0 && !signal.aborted) {
       waker = new AbortController()
-      const any = await look(wide).catch(() => false)
-      if (any) pauseMs = LOOK_FIRST_MS
-      if (any || open.size === 0 || signal.aborted) continue
-      await clock.sleep(pauseMs, waker.signal)
-      pauseMs = waker.signal.aborted ? LOOK_FIRST_MS : Math.min(pauseMs * 1.5, LOOK_MAX_MS)
+      const pauseMs = pace.pauseMs()
+      if (pauseMs > 0) await clock.sleep(pauseMs, waker.signal)
+      // One more was sent meanwhile, and is looked for at its own pace.
+      if (waker.signal.aborted) continue
+      let landed = false
+      // What landed has made room for those behind it.
+      while (open.size > 0 && (await look(wide).catch(() => false))) landed = true
+      // A look says nothing of what was sent while it was made.
+      if (!landed && !waker.signal.aborted) pace.missed()
     }
     for (const [keeper, all] of open) for (const one of all) remove(keeper, one, undefined)
     running = false
@@ -142,13 +146,14 @@ export function createFlights(parts: FlightParts): Flights {
       }
       const { promise, resolve } = Promise.withResolvers<Landing>()
       const { nonce } = prepared
-      const flight: Open = { nonce, versions: [prepared], landed: promise, land: resolve }
+      const sentAt = clock.now()
+      const flight: Open = { nonce, versions: [prepared], sentAt, landed: promise, land: resolve }
       open.set(
         keeper,
         [...all, flight].toSorted((a, b) => a.nonce - b.nonce),
       )
       // Behind another one it cannot be mined before that one is.
-      if (of(keeper)[0] === flight) waker.abort()
+      if (of(keeper)[0] === flight && pace.began()) waker.abort('sent')
       start()
       return flight
     },
@@ -159,7 +164,7 @@ export function createFlights(parts: FlightParts): Flights {
       const done = new AbortController()
       const late = clock.sleep(waitMs, done.signal).then(() => undefined)
       const landing = await Promise.race([landed, late])
-      done.abort()
+      done.abort('landed')
       return landing
     },
   }

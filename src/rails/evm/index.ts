@@ -1,5 +1,7 @@
 export type { EvmConfig } from './config.ts'
 export { EvmConfigSchema } from './config.ts'
+export type { DepthSettings, Depths } from './depth.ts'
+export { depths } from './depth.ts'
 export type { ExactSettings } from './exact.ts'
 export { exact, keyOf } from './exact.ts'
 export type { Details, Reason, Words } from './forms.ts'

@@ -286,6 +286,10 @@ export function evm(settings: EvmSettings): EvmRail {
     open,
     verify,
     ...createSettle({ ...parts, ...settling, signed, unwrapped }),
+    async costMax(offer, proof) {
+      const gas = signed(offer, proof) === 'payer' ? PLAIN_GAS : walletGasMax
+      return BigInt(gas) * (await fees.price()).fee
+    },
     ...(treasury && { refund: createRefund({ ...parts, sender: treasury }) }),
     async close() {
       stopping.abort()

@@ -178,7 +178,8 @@ export function createRpc(settings: RpcSettings): Rpc {
       return said
     } finally {
       open.delete(aborter)
-      done.abort()
+      // With a reason: without one the machine makes an error, and its stack, for each call.
+      done.abort('done')
       const tookMs = clock.now() - startAt
       list.forEach((_, i) => {
         const ok = 'result' in (said[i] ?? {})
@@ -187,10 +188,13 @@ export function createRpc(settings: RpcSettings): Rpc {
     }
   }
 
-  async function expiry(aborter: AbortController, done: AbortSignal): Promise<never> {
-    await Promise.race([clock.sleep(timeoutMs, done), aborted(aborter.signal)])
-    aborter.abort()
-    throw new Error('time is up')
+  /** Rejects when time is up or the client closes, unless the exchange is done before. */
+  function expiry(aborter: AbortController, done: AbortSignal): Promise<never> {
+    const { promise, reject } = Promise.withResolvers<never>()
+    const late = (): void => reject(new Error('time is up'))
+    aborter.signal.addEventListener('abort', late, { once: true })
+    void clock.sleep(timeoutMs, done).then(() => done.aborted || aborter.abort())
+    return promise
   }
 
   async function exchange(to: Endpoint, said: Json, signal: AbortSignal): Promise<Json> {
@@ -371,16 +375,12 @@ function endpoint(url: string, index: number): Endpoint {
   return { index, url, restsUntilAt: 0, proven: false, many: true }
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>()
-  if (signal.aborted) resolve()
-  signal.addEventListener('abort', () => resolve(), { once: true })
-  return promise
-}
-
 /** The body, up to the limit: a node is trusted with truth, not with memory. */
 async function text(response: Response): Promise<string> {
   if (!response.body) return ''
+  const length = response.headers.get('content-length')
+  const plain = length !== null && !response.headers.has('content-encoding')
+  if (plain && Number(length) <= ANSWER_BYTES_MAX) return response.text()
   const chunks: Uint8Array[] = []
   let size = 0
   for await (const chunk of response.body) {

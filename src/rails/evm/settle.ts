@@ -34,10 +34,11 @@ import type { Queues } from './queue.ts'
 import type { Rpc } from './rpc.ts'
 import { readNumber } from './rpc.ts'
 import type { Signed } from './signature.ts'
+import { createStands } from './stands.ts'
 import type { Outgoing, Prepared, Written } from './steps.ts'
 import { ahead, written } from './steps.ts'
 import type { Mined, NonceState, Reader, Spend } from './token.ts'
-import { MULTICALL3, pays, transferCall } from './token.ts'
+import { MULTICALL3, pays, shareOf, transferCall } from './token.ts'
 
 /** Gas for a payer whose own signature was checked. A first payment takes 103,000; what is not used is not paid. */
 export const PLAIN_GAS = 200_000
@@ -89,8 +90,10 @@ export function spendOf(offer: Offer<Details>, proof: Pick<Proof, 'from' | 'nonc
   }
 }
 
-/** Makes the two verbs that move money and look for it. All work on one key is done one after the other. */
-export function createSettle(parts: SettleParts): Pick<Rail<Details, Proof>, 'settle' | 'find'> {
+/** Makes the verbs that move money and look for it. All work on one key is done one after the other. */
+export function createSettle(
+  parts: SettleParts,
+): Pick<Rail<Details, Proof>, 'settle' | 'find'> & Required<Pick<Rail<Details, Proof>, 'stands'>> {
   const { network, rpc, reader, desk, lanes, flights, budget, clock, queues } = parts
   const { confirmations, quorum, walletGasMax } = parts
 
@@ -174,9 +177,10 @@ export function createSettle(parts: SettleParts): Pick<Rail<Details, Proof>, 'se
 
   /** Judges by the state at its own block: the newest that a node has may be older than that. */
   async function judged(spend: Spend, mined: Mined, again?: Again): Promise<Settlement> {
-    if (pays(mined, spend)) return settled(spend, mined.hash, clock.now())
+    const cost = shareOf(mined)
+    if (pays(mined, spend)) return { ...settled(spend, mined.hash, clock.now()), cost }
     const { used } = await reader.state(spend, mined.block)
-    return used ? traced(spend) : unpaid(spend, again)
+    return costing(cost, await (used ? traced(spend) : unpaid(spend, again)))
   }
 
   /** The token's own log decides, never a transaction's status. It says that nothing moved. */
@@ -200,12 +204,14 @@ export function createSettle(parts: SettleParts): Pick<Rail<Details, Proof>, 'se
   }
 
   /** The nonce is used: by a payment to us, whoever submitted it, or for something else. */
-  async function traced(spend: Spend): Promise<Settlement> {
+  async function traced(spend: Spend, before: readonly Written[] = []): Promise<Settlement> {
     const trace = await reader.trace(spend)
     if (trace.kind === 'unseen') return unknown('It is used, and where cannot be seen yet.')
     if (trace.kind === 'elsewhere') return failed(spent)
     if (!(await firm(trace.mined))) return doubted
-    return settled(spend, trace.mined.hash, trace.at)
+    const paid = settled(spend, trace.mined.hash, trace.at)
+    const own = before.some(({ hash }) => hash === paid.reference)
+    return own ? { ...paid, cost: shareOf(trace.mined) } : paid
   }
 
   async function search(spend: Spend, log: Log): Promise<Settlement | undefined> {
@@ -220,7 +226,7 @@ export function createSettle(parts: SettleParts): Pick<Rail<Details, Proof>, 'se
   ): Promise<Settlement | undefined> {
     const last = before.at(-1)
     const { used, time } = await reader.state(spend)
-    if (used) return traced(spend)
+    if (used) return traced(spend, before)
     if (!last) return undefined
     const end = last.validBefore + DEAD_AFTER_S
     if (time >= end)
@@ -233,7 +239,7 @@ export function createSettle(parts: SettleParts): Pick<Rail<Details, Proof>, 'se
     // It was unused just now, and that may have been said of an older block than this.
     if ((await reader.height()) < mined.block) return doubted
     return (await surely(spend, (state) => !state.used))
-      ? unpaid(spend, blameless(mined, last, spend, log))
+      ? costing(shareOf(mined), await unpaid(spend, blameless(mined, last, spend, log)))
       : doubted
   }
 
@@ -278,6 +284,8 @@ export function createSettle(parts: SettleParts): Pick<Rail<Details, Proof>, 'se
     return { call: { to, data, gas }, write: ahead(log, 'charge', validBefore) }
   }
 
+  const stands = createStands({ rpc, reader, clock, quorum, search })
+
   return {
     async settle(offer, proof, key, log) {
       checkKey(network, spendOf(offer, proof), key)
@@ -287,6 +295,11 @@ export function createSettle(parts: SettleParts): Pick<Rail<Details, Proof>, 'se
       const spend = spendOf(offer, readKey(key))
       checkKey(network, spend, key)
       return queues.run(key, () => search(spend, log))
+    },
+    async stands(offer, key, reference, log) {
+      const spend = spendOf(offer, readKey(key))
+      checkKey(network, spend, key)
+      return queues.run(key, () => stands(spend, reference, log))
     },
   }
 }
@@ -307,7 +320,17 @@ const doubted: Settlement = unknown(
   'Its block is not deep enough yet, or nodes do not agree on it.',
 )
 
-function settled({ from }: Spend, reference: string, settledAt: number): Settlement {
+/** The same, which has cost so much more. */
+function costing(cost: bigint, settlement: Settlement): Settlement {
+  if (settlement.state === 'unknown') return settlement
+  return { ...settlement, cost: cost + (settlement.cost ?? 0n) }
+}
+
+function settled(
+  { from }: Spend,
+  reference: string,
+  settledAt: number,
+): Settlement & { readonly state: 'settled' } {
   return { state: 'settled', reference, payer: from, settledAt }
 }
 

@@ -1,14 +1,13 @@
 import { Buffer } from 'node:buffer'
-import { createRequire } from 'node:module'
-import { instantiateSecp256k1 } from '@bitauth/libauth/build/lib/crypto/secp256k1.js'
 import { createKeccak } from 'hash-wasm'
 import type { IHasher } from 'hash-wasm'
 import type { Hex } from './hex.ts'
 import type { Token } from './networks.ts'
 import type { Proof } from './proof.ts'
+import type { Curve, Engine } from './secp256k1.ts'
+import { loadCurve } from './secp256k1.ts'
 
-/** Code that recovers keys: the native addon of libsecp256k1, or its WebAssembly build. */
-export type Engine = 'native' | 'wasm'
+export type { Engine } from './secp256k1.ts'
 
 /**
  * What local arithmetic says of a signature: `payer`, the account itself signed, in the form that tokens take;
@@ -28,13 +27,6 @@ export interface Verifier {
   readonly keccak: (bytes: Uint8Array) => Uint8Array
 }
 
-/** The public key of a signature in 65 bytes, undefined if there is none. */
-type Recover = (
-  signature: Uint8Array,
-  recovery: 0 | 1,
-  digest: Uint8Array,
-) => Uint8Array | undefined
-
 const WORD = 32
 
 /** Half the order of secp256k1. A larger `s` is the twin of another signature, and tokens refuse it (EIP-2). */
@@ -48,69 +40,16 @@ export const TRANSFER_TYPE_HASH: Hex =
 const DOMAIN_TYPE_HASH: Hex = '0x8b73c3c69bb8fe3d512ecc4cf759cc79239f7b179b0ffacaa9a75d522b39400f'
 
 /**
- * Loads the fastest engine that is there, or the one that is asked for. Both are libsecp256k1; there is no third,
- * slower one to fall to.
+ * Makes the verifier, of the fastest engine that is there or of the one that is asked for.
  * @throws {Error} with what to do, when none can be loaded.
  */
 export async function createVerifier(wanted?: Engine): Promise<Verifier> {
-  const { engine, recover } = await load(wanted)
+  const curve = await loadCurve(wanted)
   const hasher = await createKeccak(256)
-  return verifier(engine, recover, hasher)
+  return verifier(curve, hasher)
 }
 
-async function load(wanted?: Engine): Promise<{ engine: Engine; recover: Recover }> {
-  const native = wanted === 'wasm' ? undefined : loadNative()
-  if (native) return { engine: 'native', recover: native }
-  if (wanted === 'native')
-    throw new Error('The native signature code cannot be loaded. Install the package "secp256k1".')
-  try {
-    return { engine: 'wasm', recover: await loadWasm() }
-  } catch (cause) {
-    throw new Error(
-      'No signature code can be loaded: this machine refuses WebAssembly and the package "secp256k1" is not installed.',
-      { cause },
-    )
-  }
-}
-
-interface Addon {
-  ecdsaRecover(
-    signature: Uint8Array,
-    recovery: number,
-    digest: Uint8Array,
-    compressed: false,
-    out: Uint8Array,
-  ): Uint8Array
-}
-
-function loadNative(): Recover | undefined {
-  let addon: Addon
-  try {
-    // The package's root falls to slow code without a word where the addon is missing; this file throws.
-    addon = createRequire(import.meta.url)('secp256k1/bindings.js') as Addon
-  } catch {
-    return undefined
-  }
-  const out = new Uint8Array(65)
-  return (signature, recovery, digest) => {
-    try {
-      return addon.ecdsaRecover(signature, recovery, digest, false, out)
-    } catch {
-      return undefined
-    }
-  }
-}
-
-async function loadWasm(): Promise<Recover> {
-  const secp256k1 = await instantiateSecp256k1()
-  return (signature, recovery, digest) => {
-    // It answers an error as text.
-    const key = secp256k1.recoverPublicKeyUncompressed(signature, recovery, digest)
-    return typeof key === 'string' ? undefined : key
-  }
-}
-
-function verifier(engine: Engine, recover: Recover, hasher: IHasher): Verifier {
+function verifier({ engine, recover }: Curve, hasher: IHasher): Verifier {
   const keccak = (bytes: Uint8Array): Uint8Array => hasher.init().update(bytes).digest('binary')
   // Reused: all of this is synchronous, so no two checks are ever in it at once.
   const struct = Buffer.alloc(7 * WORD)

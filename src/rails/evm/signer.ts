@@ -1,5 +1,5 @@
 import type { LocalAccount } from 'viem'
-import { privateKeyToAccount } from 'viem/accounts'
+import { keyAccount } from './account.ts'
 import type { Hex } from './hex.ts'
 import { isAddress } from './hex.ts'
 import { readKeystore } from './keystore.ts'
@@ -9,6 +9,8 @@ import { DOMAIN_FIELDS } from './typed-data.ts'
 /** Who can sign a payment: a key, a wallet, a device. */
 export interface Signer {
   readonly address: Hex
+  /** The key is in this process: nobody else learns of a signature before it is returned. */
+  readonly local?: true
   /** The signature over EIP-712 typed data. Rejects when the owner does not want to. */
   signTypedData(typedData: TypedData): Promise<Hex>
 }
@@ -27,12 +29,12 @@ export function accountOf(signer: string | LocalAccount): LocalAccount {
   // The text must not stand in the error: it may be a key with a slip of the pen in it.
   if (!/^0x[0-9a-fA-F]{64}$/.test(signer))
     throw new RangeError('The private key is not 32 bytes in hex with 0x in front.')
-  return privateKeyToAccount(signer as Hex)
+  return keyAccount(signer as Hex)
 }
 
 /** Signs with a private key, `0x` and 64 digits. @throws {RangeError} if it is not one. */
 export function fromPrivateKey(privateKey: string): Signer {
-  return fromAccount(accountOf(privateKey))
+  return { ...fromAccount(accountOf(privateKey)), local: true }
 }
 
 /**

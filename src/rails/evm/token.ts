@@ -253,6 +253,15 @@ export function pays(mined: Mined, spend: Spend): boolean {
   return mined.ok && next !== undefined && isTransfer(next, spend.from, spend.payee, spend.amount)
 }
 
+/**
+ * What one payment in a transaction has cost, in wei: its share among those that were made. What failed beside them is borne
+ * by all, so that the shares are never less than the whole.
+ */
+export function shareOf({ cost, logs }: Mined): bigint {
+  const count = BigInt(logs.filter(({ topics: [topic] }) => topic === USED_TOPIC).length)
+  return count > 1n ? (cost + count - 1n) / count : cost
+}
+
 /** Whether the transaction moved exactly this amount of the token between these two. */
 export function moved(mined: Mined, token: Hex, from: Hex, to: Hex, amount: bigint): boolean {
   return (

@@ -44,6 +44,7 @@ export function wallet(settings: WalletSettings): Wallet<Details, Proof> {
     look(await reader(offer), offer, proof)
   return {
     rail: RAIL,
+    ...(signer.local && { local: true }),
     forms: createForms({ networks }),
     refuses: (offer) => refuses(offer, networks, signer),
     async pay(offer, validForMs, signal) {

@@ -1,0 +1,47 @@
+/** How long an offer stands: time enough for a person to say yes. */
+export const OFFER_VALID_MS = 300_000
+/** Offers end on this grid, so that equal requests within it are asked with equal bytes. */
+export const OFFER_GRID_MS = 5_000
+/** How long work may take where a sale does not say. */
+export const WORK_MS = 60_000
+/** Time beyond the work in which settlement must be through, before another process may look after a claim. */
+export const SETTLE_MS = 45_000
+/** How long the first byte may take once the money has moved; after that the same proof may fetch it again. */
+export const DELIVER_MS = 30_000
+/** How far the clocks of a network may be behind ours. */
+export const CLOCK_SKEW_MS = 60_000
+/** How long after an offer's end a payment that was made in its time, and stands in no books, is still looked for. */
+export const LATE_MS = 3_600_000
+/** Most sales that are served before they are settled. Above it, settlement comes first. */
+export const DEFERRED_MAX = 100
+/** How long a paid answer is kept for whoever lost it. */
+export const KEEP_MS = 3_600_000
+/** How long anybody waits for a look at an open sale. The look itself goes on as long as its rail lets it. */
+export const CLOSE_WAIT_MS = 15_000
+/** How long a look is waited for by all who ask for the same; after that it hangs, and there is another. */
+export const LOOK_SHARED_MS = 120_000
+/** Most open sales that recovery waits for at once. */
+export const RECOVER_AT_ONCE = 16
+/** When to come back for something that is being worked on. */
+export const RETRY_MS = 2_000
+/** Most deliveries that are remembered while the books cannot be written. */
+export const GONE_MAX = 10_000
+
+/** How long after its settlement a sale is looked at again for the first time. */
+export const LOOK_FIRST_MS = 15_000
+/** How much longer each pause between two looks is than the one before. */
+export const LOOK_GROWTH = 4
+/** Longest pause between two looks. */
+export const LOOK_PAUSE_MAX_MS = 900_000
+/** How long a sale that does not become final is looked at. Then it is told as a fault, and left as it is. */
+export const LOOK_UNTIL_MS = 86_400_000
+/** Most sales that wait to be looked at again. Those beyond it are read from the journal when there is room. */
+export const LOOK_MAX = 100_000
+/** Most sales that one round looks at, and how many of them at once. */
+export const LOOK_ROUND_MAX = 4_096
+export const LOOK_AT_ONCE = 64
+/** How far before its last row the journal is read at start, for sales that may still come undone. */
+export const LOOK_BACK_MS = 3_600_000
+/** Rows of the journal in one question, and most questions in one round. */
+export const LOOK_ROWS = 1_000
+export const LOOK_READS_MAX = 20
