@@ -12,6 +12,8 @@ export interface Load {
   readonly ms: number
   /** Whether each request has a query that was never sent before. */
   readonly fresh: boolean
+  /** What is sent as `Authorization`. */
+  readonly authorization?: string
   /** What each answer must begin with. */
   readonly begins: string
 }
@@ -66,9 +68,9 @@ function exchange(socket: Socket, load: Load, untilAt: number): Promise<number> 
   return promise
 }
 
-function requestOf({ host, fresh }: Load): string {
+function requestOf({ host, fresh, authorization }: Load): string {
   const path = `/weather?city=${fresh ? ++query : FIRST_QUERY}`
-  return `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nAccept: */*\r\nUser-Agent: load/1\r\n\r\n`
+  return `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nAccept: */*\r\nUser-Agent: load/1\r\n${authorization === undefined ? '' : `Authorization: ${authorization}\r\n`}\r\n`
 }
 
 /** The whole answer's length, by its own word. The first piece holds the whole head. */

@@ -14,6 +14,8 @@ import type { Bench, Result } from './result.ts'
 import { rpcCalls } from './rpc-calls.ts'
 import { signatures } from './signatures.ts'
 import { say, writeTable } from './table.ts'
+import { tokenPaid } from './token-paid.ts'
+import { tokens } from './tokens.ts'
 import { unpaid } from './unpaid.ts'
 import { verify } from './verify.ts'
 
@@ -24,6 +26,8 @@ const benches: Readonly<Record<string, Bench>> = {
   unpaid,
   paid,
   facilitator,
+  tokens,
+  'token-paid': tokenPaid,
   ledger,
   memory,
   gas,

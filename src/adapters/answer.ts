@@ -24,10 +24,14 @@ export interface Writer {
   refusal(
     problem: Problem,
     request: string,
-    more?: { readonly challenge?: Challenge | undefined; readonly by?: Protocol | undefined },
+    more?: {
+      readonly challenge?: Challenge | undefined
+      readonly by?: Protocol | undefined
+      readonly fields?: readonly Pair[] | undefined
+    },
   ): Answer
   preflight(fields: Fields): Answer
-  json(status: number, value: unknown): Answer
+  json(status: number, value: unknown, head?: readonly string[]): Answer
   /** The answer with the fields that only a page of that origin needs, where origins are listed. */
   forOrigin(answer: Answer, origin: string | null | undefined): Answer
   /** What a paid answer's head needs, given what the work has put there. */
@@ -46,10 +50,14 @@ export const PREFLIGHT_CHARS_MAX = 1_024
 
 const VERBS = 'GET, HEAD, POST, PUT, PATCH, DELETE'
 
-/** Makes the writer for these protocols. */
-export function createWriter(protocols: readonly Protocol[], cors: Cors): Writer {
+/** Makes the writer for these protocols, and fields that are `own` to Tolsey. */
+export function createWriter(
+  protocols: readonly Protocol[],
+  cors: Cors,
+  own: readonly string[] = [],
+): Writer {
   const brought = unique(protocols.flatMap((protocol) => protocol.fields.request))
-  const told = unique([...protocols.flatMap((p) => p.fields.response), 'Retry-After'])
+  const told = unique([...protocols.flatMap((p) => p.fields.response), ...own, 'Retry-After'])
   const listed = cors !== false && cors.origins !== '*'
   const vary = [...brought, ...(listed ? ['Origin'] : [])]
   const open = cors !== false && cors.origins === '*' ? ['Access-Control-Allow-Origin', '*'] : []
@@ -72,10 +80,13 @@ export function createWriter(protocols: readonly Protocol[], cors: Cors): Writer
   }
 
   return {
-    refusal(problem, request, { challenge, by } = {}) {
-      const messages = challenge ? protocols.map((p) => p.writeChallenge(challenge)) : []
+    refusal(problem, request, { challenge, by, fields: more = [] } = {}) {
+      const messages = challenge
+        ? protocols.map((p) => p.writeChallenge(challenge))
+        : protocols.flatMap((p) => p.writeRefusal?.(problem) ?? [])
       if (problem.receipt && by) messages.push(by.writeReceipt(problem.receipt))
       const fields = messages.flatMap((message) => message.fields.flat())
+      fields.push(...more.flat())
       const { retryAfterMs } = problem
       if (retryAfterMs !== undefined)
         fields.push('Retry-After', String(Math.max(1, Math.ceil(retryAfterMs / 1_000))))
@@ -96,7 +107,7 @@ export function createWriter(protocols: readonly Protocol[], cors: Cors): Writer
       return { status: 204, head, body: undefined }
     },
 
-    json: (status, value) => withBody(status, 'application/json', value, []),
+    json: (status, value, head = []) => withBody(status, 'application/json', value, head),
 
     forOrigin: (answer, origin) =>
       allowed(origin)

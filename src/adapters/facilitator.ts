@@ -23,8 +23,8 @@ export interface OpenFacilitator extends Facilitator {
 }
 
 /**
- * Opens the rails, which check themselves against their networks, closes what a crash left open, and goes on looking at
- * open settlements until it is closed.
+ * Opens the rails, which check themselves against their networks, and looks at open settlements, at once at those that a
+ * crash left and then again and again until it is closed. Nobody waits for that.
  *
  * @example
  * const rail = evm({ network: 'base', rpc, payTo, signer })
@@ -37,7 +37,6 @@ export async function openFacilitator(parts: FacilitatorParts): Promise<OpenFaci
   const { rails, clock = systemClock, observe } = parts
   const facilitator = createFacilitator(parts)
   await Promise.all(rails.map((rail) => rail.open()))
-  await facilitator.recover()
   const closing = new AbortController()
   const watching = watch(facilitator, clock, closing.signal, (error) =>
     observe?.({ type: 'fault', at: clock.now(), where: 'recover', error }),
@@ -55,16 +54,16 @@ export async function openFacilitator(parts: FacilitatorParts): Promise<OpenFaci
   }
 }
 
+/** Looks at once, and then at intervals. */
 async function watch(
   facilitator: Facilitator,
   clock: Clock,
   signal: AbortSignal,
   fault: (error: unknown) => void,
 ): Promise<void> {
-  for (;;) {
-    await clock.sleep(RECOVER_MS, signal)
-    if (signal.aborted) return
+  while (!signal.aborted) {
     await facilitator.recover().catch(fault)
+    await clock.sleep(RECOVER_MS, signal)
   }
 }
 

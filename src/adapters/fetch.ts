@@ -11,6 +11,15 @@ export type Handler<R extends Request, A extends readonly unknown[]> = (
   ...rest: A
 ) => Response | Promise<Response>
 
+/** What a web request does not tell. `A` is what the platform passes on with it. */
+export interface FetchOptions<R extends Request, A extends readonly unknown[]> {
+  /**
+   * The address at the other end, as the platform tells it: `(_, info) => info.remoteAddr.hostname` on Deno. Without one all
+   * callers are one to the seller's `limits`, or, where these trust peers without an address (`unix`), as the proxy says.
+   */
+  readonly address?: (request: R, ...rest: A) => string | undefined
+}
+
 /**
  * Puts a toll on a fetch handler, as Deno, Bun, Workers and others serve them.
  * @throws {RangeError} with a sentence, when the routes or the origin cannot be meant.
@@ -19,9 +28,16 @@ export function toll<R extends Request, A extends readonly unknown[]>(
   seller: Seller,
   routes: Routes,
   handler: Handler<R, A>,
+  { address }: FetchOptions<R, A> = {},
 ): (request: R, ...rest: A) => Promise<Response> {
   const door = createDoor(seller, routes)
-  return (request, ...rest) => pass(door, request, async () => await handler(request, ...rest))
+  return (request, ...rest) =>
+    pass(
+      door,
+      request,
+      async () => await handler(request, ...rest),
+      () => address?.(request, ...rest),
+    )
 }
 
 /** Takes a request through the door, and its handler if it is let in. What the handler throws is thrown on. */
@@ -29,8 +45,15 @@ export async function pass(
   door: Door,
   request: Request,
   work: () => Promise<Response>,
+  address: () => string | undefined = () => undefined,
 ): Promise<Response> {
-  const entered = await door.enter(incomingOf(request))
+  const entered = await door.enter({
+    ...incomingOf(request),
+    // Asked only where something is counted: a probe, for one, comes from nowhere.
+    get address() {
+      return address()
+    },
+  })
   if (entered.kind === 'free') return await work()
   if (entered.kind === 'answer') return toResponse(entered.answer)
   return await run(entered, request, work)

@@ -1,21 +1,26 @@
 import { hash } from 'node:crypto'
 import { systemChance } from '../core/chance.ts'
 import { systemClock } from '../core/clock.ts'
+import { isBound } from '../core/credential.ts'
 import type { Credential } from '../core/credential.ts'
 import type { Observe } from '../core/event.ts'
-import { readPrice } from '../core/money.ts'
 import type { Price } from '../core/money.ts'
+import type { Plan } from '../core/plan.ts'
 import type {
+  Answered as Said,
   Ask,
+  Bought,
   Chance,
   Clock,
   Fields,
   Gate,
   Kept,
+  Mint,
   Pass,
   Protocol,
   Read,
   Refusal,
+  Service,
 } from '../core/ports.ts'
 import type { Code, Problem } from '../core/problem.ts'
 import { PaymentError, problem, problems } from '../core/problem.ts'
@@ -23,12 +28,18 @@ import type { Receipt } from '../core/receipt.ts'
 import type { Resource } from '../core/resource.ts'
 import { createWriter, receiptFields, withoutBody } from './answer.ts'
 import type { Answer, Cors, Pair } from './answer.ts'
+import { exchange } from './exchange.ts'
 import { readWhole, writeWhole } from './kept.ts'
 import type { Whole } from './kept.ts'
+import { createLimits } from './limits.ts'
+import type { LimitSettings } from './limits.ts'
 import { createLocator } from './origin.ts'
 import type { Place } from './origin.ts'
-import { isProblem, readRoutes } from './routes.ts'
+import { limited } from './rates.ts'
+import type { Limited } from './rates.ts'
+import { isProblem, readPrices, readRoutes } from './routes.ts'
 import type { Route, Routes } from './routes.ts'
+import { askedOf, createDirectory, openShop } from './services.ts'
 
 /** Largest body that a route binds, in bytes. */
 export const BODY_MAX_BYTES = 1_048_576
@@ -45,6 +56,9 @@ export const STATUS_PATH = '/.well-known/tolsey/payments/'
 /** Longest key in a status address, in characters of base64url. */
 export const STATUS_KEY_CHARS_MAX = 1_024
 
+/** Where a token stands that was bought with the answer. */
+export const TOKEN_FIELD = 'Tolsey-Token'
+
 /** Bytes of a request's id, and how many ids are drawn at once. */
 const ID_BYTES = 9
 const IDS_AT_ONCE = 256
@@ -54,6 +68,14 @@ export interface Seller {
   readonly gate: Gate
   /** Asked in this order; the first that finds a credential has it. */
   readonly protocols: readonly Protocol[]
+  /** What is sold as tokens. */
+  readonly plans?: ReadonlyMap<string, Plan>
+  /** Makers of tokens: the first mints those that are handed out. Without one only L402 sells plans. */
+  readonly mints?: readonly Mint[]
+  /** What answers beside the routes, for instance the endpoints of OAuth. The exchange is there wherever there are plans. */
+  readonly services?: readonly Service[]
+  /** How often callers may ask; without them only invoices are counted. */
+  readonly limits?: LimitSettings
   /** The seller's protection space; offers are bound to it. */
   readonly realm: string
   /**
@@ -76,6 +98,8 @@ export interface Incoming {
   /** Path and query as they were sent. */
   readonly target: string
   readonly scheme: string
+  /** The address at the other end, where it is known. */
+  readonly address?: string | undefined
   /** What the request names as its host. */
   readonly authority: string | undefined
   readonly fields: Fields
@@ -139,13 +163,21 @@ interface Recent {
   readonly url: string
 }
 
-/** One request on its way through the door. */
-interface Visit {
+/** Who asks. */
+interface Asking {
   readonly incoming: Incoming
+  readonly request: string
+  /** What limits tell on the answer's head. */
+  told?: readonly Pair[]
+  /** Why no invoice was made. */
+  unissued?: Limited
+}
+
+/** One request on its way through the door. */
+interface Visit extends Asking {
   readonly route: Route
   readonly resource: Resource
-  readonly request: string
-  readonly price: Price
+  readonly prices: readonly Price[]
   readonly body?: Uint8Array
 }
 
@@ -161,18 +193,25 @@ export function createDoor(seller: Seller, routes: Routes): Door {
   const clock = seller.clock ?? systemClock
   const workMs = seller.workTimeoutMs ?? WORK_TIMEOUT_MS
   const statusPath = seller.statusPath ?? STATUS_PATH
-  const table = readRoutes(routes)
+  const { plans = new Map<string, Plan>(), mints = [], services = [] } = seller
+  const serviceAt = createDirectory([...services, ...(plans.size > 0 ? [exchange] : [])])
+  const table = readRoutes(routes, plans)
+  const chance = seller.chance ?? systemChance
+  const limits = createLimits(seller.limits, table.paid, plans, clock, chance)
   const unkept = gate.keeps ? undefined : table.paid.find(({ sale }) => sale.keep)
   if (unkept)
     throw new RangeError(`The route "${unkept.key}" keeps its answers. Give the seller a vault.`)
   const locate = createLocator(seller.origin)
   const cors = seller.cors ?? { origins: '*' }
   const listed = cors !== false && cors.origins !== '*'
-  const write = createWriter(protocols, cors)
+  const write = createWriter(protocols, cors, [
+    ...(mints.length > 0 ? [TOKEN_FIELD] : []),
+    ...(limits.counts ? ['RateLimit', 'RateLimit-Policy'] : []),
+  ])
   const brought = protocols.flatMap((p) => p.fields.request.map((name) => name.toLowerCase()))
   const recent = createRecent(clock)
 
-  const newId = createIds(seller.chance ?? systemChance)
+  const newId = createIds(chance)
 
   const pays = ({ fields }: Incoming): boolean => brought.some((name) => fields.get(name) != null)
 
@@ -232,6 +271,8 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     const path = pathOf(incoming.target)
     if (path.startsWith(statusPath) && incoming.method === 'GET')
       return caught(incoming, tell(incoming, path.slice(statusPath.length)))
+    const service = serviceAt(path)
+    if (service) return caught(incoming, serve(incoming, service))
     const found = table.find(incoming.method, path)
     if (found === 'free') return free
     if (isProblem(found)) return refuse(incoming, found)
@@ -257,16 +298,54 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     return answered(incoming, write.json(200, known))
   }
 
+  /** A service answers, and sells what it sells through the gate. */
+  async function serve(incoming: Incoming, service: Service): Promise<Answered> {
+    if (incoming.method === 'OPTIONS') return answered(incoming, write.preflight(incoming.fields))
+    const place = locate(incoming)
+    if (!place) return refuse(incoming, hostUnknown)
+    const visit: Asking = { incoming, request: newId() }
+    const stopped = limits.failing(incoming)
+    if (stopped) return tooMany(visit, stopped)
+    const resource = resourceOf(incoming, place)
+    const shop = openShop(
+      { gate, protocols, plans, mints },
+      { ...orderOf(visit, resource), fields: incoming.fields, workMs, unpaid: () => over(visit) },
+    )
+    const said = await service.answer(askedOf(incoming), shop)
+    if ('kind' in said) return failed(visit, said, shop.by)
+    if (said.status === 401) limits.failed(incoming, 'token-invalid')
+    if (shop.sold) limits.issuedWell(incoming)
+    const receipt = shop.by ? receiptFields(shop.by, shop.sold?.receipt) : []
+    return { kind: 'answer', answer: shaped(incoming, answerOf(said, incoming, receipt)) }
+  }
+
+  /** What a service says, with what an answer from here has on its head. */
+  function answerOf(said: Said, { fields }: Incoming, receipt: readonly Pair[]): Answer {
+    const own = new Headers(said.fields)
+    const ours = write.paid(own, fields.get('origin'), false, [])
+    for (const [name, value] of [...receipt, ...ours]) own.set(name, value)
+    own.set('Content-Length', String(Buffer.byteLength(said.body)))
+    return { status: said.status, head: [...own].flat(), body: said.body }
+  }
+
+  /** Why no challenge is made for a request beside the routes. */
+  function over(visit: Asking): Refusal | undefined {
+    const taken = limits.unpaid(visit.incoming)
+    if (taken.ok) return undefined
+    visit.unissued = taken
+    return { kind: 'refused', problem: limited(taken) }
+  }
+
   function quote(
     incoming: Incoming,
     route: Route,
     place: Place,
     body?: Uint8Array,
   ): Entered | Promise<Entered> {
-    const { price } = route
+    const { prices } = route
     const resource = resourceOf(incoming, place, body)
     const visit = { incoming, route, resource, request: newId(), ...(body && { body }) }
-    if (typeof price !== 'function') return ask({ ...visit, price })
+    if (typeof prices !== 'function') return ask({ ...visit, prices })
     const { method, url, path, query } = resource
     const params = table.params(route, path)
     const { fields } = incoming
@@ -274,8 +353,8 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     return caught(
       incoming,
       Promise.resolve()
-        .then(() => price(asked))
-        .then((text) => ask({ ...visit, price: readPrice(text) })),
+        .then(() => prices(asked))
+        .then((said) => ask({ ...visit, prices: readPrices(said) })),
     )
   }
 
@@ -294,20 +373,64 @@ export function createDoor(seller: Seller, routes: Routes): Door {
   }
 
   function ask(visit: Visit): Entered | Promise<Entered> {
-    const { incoming, route, resource, request, price } = visit
+    const { incoming, route, resource, prices } = visit
+    const asked = { ...orderOf(visit, resource), sale: { ...route.sale, prices, workMs } }
+    // A payment that comes with HEAD would buy a body that HEAD cannot have.
+    if (incoming.method === 'HEAD' || !pays(incoming)) return unpaid(visit, asked)
+    return admitBy(visit, asked, protocols)
+  }
+
+  /** What the gate is told of every request. */
+  function orderOf(visit: Asking, resource: Resource): Omit<Ask, 'sale'> {
     const statusUrl = (key: string): string =>
       new URL(statusPath + Buffer.from(key).toString('base64url'), resource.url).href
-    const asked = { resource, request, statusUrl, sale: { ...route.sale, price, workMs } }
-    // A payment that comes with HEAD would buy a body that HEAD cannot have.
-    if (incoming.method === 'HEAD' || !pays(incoming)) return challenge(visit, asked)
-    return admitBy(visit, asked, protocols)
+    return { resource, request: visit.request, statusUrl, mayIssue: () => mayIssue(visit) }
+  }
+
+  /** Within the limits a challenge, or for nothing. */
+  function unpaid(visit: Visit, asked: Ask): Entered | Promise<Entered> {
+    if (!limits.counts) return challenge(visit, asked)
+    const gift = limits.free(visit.incoming, visit.route)
+    if (gift) return given(visit, gift)
+    const taken = limits.unpaid(visit.incoming, visit.route)
+    if (!taken.ok) return tooMany(visit, taken)
+    visit.told = taken.fields
+    return challenge(visit, asked)
+  }
+
+  /** Let in for nothing. What is sold otherwise must not be kept for others on the way. */
+  function given({ incoming }: Visit, told: readonly Pair[]): Admitted {
+    const origin = incoming.fields.get('origin')
+    return {
+      kind: 'pass',
+      keeps: false,
+      expired: never,
+      finish: async () => ({
+        kind: 'go',
+        fields: (said) => [...write.paid(said, origin, true, []), ...told],
+      }),
+      delivered: () => undefined,
+      lost: () => undefined,
+      abort: async () => undefined,
+    }
+  }
+
+  function tooMany({ incoming, request }: Asking, taken: Limited): Answered {
+    return answered(incoming, write.refusal(limited(taken), request, { fields: taken.fields }))
+  }
+
+  /** An invoice costs us something, so each caller has only so many. */
+  function mayIssue(visit: Asking): boolean {
+    const taken = limits.mayIssue(visit.incoming)
+    if (!taken.ok) visit.unissued = taken
+    return taken.ok
   }
 
   /** The first protocol that finds something of its own decides. */
   function admitBy(visit: Visit, asked: Ask, by: readonly Protocol[]): Entered | Promise<Entered> {
     const { incoming, resource } = visit
     const [protocol, ...others] = by
-    if (!protocol) return challenge(visit, asked)
+    if (!protocol) return unpaid(visit, asked)
     const found = (credential: Read): Entered | Promise<Entered> =>
       credential
         ? caught(incoming, admit(visit, { ...asked, credential }, protocol))
@@ -316,11 +439,24 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     return read instanceof Promise ? caught(incoming, read.then(found)) : found(read)
   }
 
-  function challenge({ incoming, route }: Visit, asked: Ask): Entered {
-    const { problem, challenge } = gate.challenge(asked)
-    const answer = shaped(incoming, write.refusal(problem, asked.request, { challenge }))
-    const equal = typeof route.price !== 'function' && route.sale.keep !== true
-    if (equal && !incoming.body && challenge && !pays(incoming))
+  function challenge(visit: Visit, asked: Ask): Entered | Promise<Entered> {
+    const refusal = gate.challenge(asked)
+    return refusal instanceof Promise
+      ? caught(
+          visit.incoming,
+          refusal.then((made) => challenged(visit, asked, made)),
+        )
+      : challenged(visit, asked, refusal)
+  }
+
+  function challenged(visit: Visit, asked: Ask, { problem, challenge }: Refusal): Entered {
+    const { incoming, route, told, unissued } = visit
+    if (!challenge && unissued) return tooMany(visit, unissued)
+    const said = write.refusal(problem, asked.request, { challenge, fields: told })
+    const answer = shaped(incoming, said)
+    const single = challenge?.offers.some(({ invoice }) => invoice !== undefined) ?? true
+    const equal = typeof route.prices !== 'function' && isShared(route.sale) && !single
+    if (equal && !limits.counts && !incoming.body && !pays(incoming))
       recent.set(incoming, { entered: { kind: 'answer', answer }, url: asked.resource.url })
     return answered(incoming, answer)
   }
@@ -330,9 +466,30 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     asked: Ask & { readonly credential: Credential | Problem },
     by: Protocol,
   ): Promise<Entered> {
+    const { incoming, route } = visit
+    const { credential } = asked
+    const stopped = limits.failing(incoming)
+    if (stopped) return tooMany(visit, stopped)
+    if (limits.counts && !('code' in credential)) {
+      const { grant, offer } = credential
+      const account = grant && (await gate.accounts.find(grant.id))
+      const endsAt = !account && offer && isBound(offer) ? offer.expiresAt : undefined
+      const taken = limits.paid(incoming, route, account, endsAt)
+      if (!taken.ok) return tooMany(visit, taken)
+      visit.told = taken.fields
+    }
     const pass = await gate.admit(asked)
+    if (pass.kind === 'refused') return failed(visit, pass, by)
     if (pass.kind === 'kept') return again(visit, pass, by)
-    return pass.kind === 'refused' ? refused(visit, pass, by) : admitted(visit, pass, by)
+    if ('offer' in credential) limits.issuedWell(incoming)
+    return admitted(visit, pass, by)
+  }
+
+  function failed(visit: Asking, refusal: Refusal, by: Protocol | undefined): Answered {
+    limits.failed(visit.incoming, refusal.problem.code)
+    return !refusal.challenge && visit.unissued
+      ? tooMany(visit, visit.unissued)
+      : refused(visit, refusal, by)
   }
 
   /** The answer that was kept, with the receipt on its head as the first time. */
@@ -346,11 +503,11 @@ export function createDoor(seller: Seller, routes: Routes): Door {
   }
 
   function refused(
-    { incoming, request }: Visit,
+    { incoming, request, told }: Asking,
     { problem, challenge }: Refusal,
-    by: Protocol,
+    by: Protocol | undefined,
   ): Answered {
-    return answered(incoming, write.refusal(problem, request, { challenge, by }))
+    return answered(incoming, write.refusal(problem, request, { challenge, by, fields: told }))
   }
 
   function admitted(visit: Visit, pass: Pass, by: Protocol): Admitted {
@@ -392,9 +549,10 @@ export function createDoor(seller: Seller, routes: Routes): Door {
             charged,
             charged && whole ? writeWhole(whole) : undefined,
           )
-          return outcome.kind === 'refused'
-            ? refused(visit, outcome, by)
-            : go(incoming, charged, by, outcome.receipt)
+          if (outcome.kind === 'refused') return refused(visit, outcome, by)
+          const { receipt, bought } = outcome
+          const said = await tokenOf(bought)
+          return go(incoming, charged || bought !== undefined, by, receipt, said, visit.told)
         } catch (error) {
           return refuse(incoming, trouble('finish', error, request), request)
         }
@@ -412,12 +570,20 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     charged: boolean,
     by: Protocol,
     receipt: Receipt | undefined,
+    token: readonly Pair[] = [],
+    rest: readonly Pair[] = [],
   ): Go {
-    const told = charged ? receiptFields(by, receipt) : []
+    const told = charged ? [...receiptFields(by, receipt), ...token] : []
     return {
       kind: 'go',
-      fields: (said) => write.paid(said, fields.get('origin'), charged, told),
+      fields: (said) => [...write.paid(said, fields.get('origin'), charged, told), ...rest],
     }
+  }
+
+  /** The token that was bought with the request. */
+  async function tokenOf(bought: Bought | undefined): Promise<readonly Pair[]> {
+    const [mint] = mints
+    return bought && mint ? [[TOKEN_FIELD, await mint.mint(bought.grant)]] : []
   }
 
   /** Whatever goes wrong on the way is answered, and nothing is served. */
@@ -433,6 +599,7 @@ export function createDoor(seller: Seller, routes: Routes): Door {
 }
 
 const free: Entered = { kind: 'free' }
+const never = new Promise<Answer>(() => undefined)
 
 const hostUnknown = problem(
   'host-unknown',
@@ -467,6 +634,11 @@ function digestOf(body: Uint8Array): string {
 /** What `HEAD` gets is what `GET` would, without the body. */
 function shaped({ method }: Incoming, answer: Answer): Answer {
   return method === 'HEAD' ? withoutBody(answer) : answer
+}
+
+/** Offers that are made for one payer must not be told to another. */
+function isShared({ keep, plan }: Route['sale']): boolean {
+  return keep !== true && !plan
 }
 
 function pathOf(target: string): string {

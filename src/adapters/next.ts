@@ -1,5 +1,5 @@
 import { pass } from './fetch.ts'
-import type { Handler } from './fetch.ts'
+import type { FetchOptions, Handler } from './fetch.ts'
 import { createDoor } from './http.ts'
 import type { Door, Seller } from './http.ts'
 import { readRoutes } from './routes.ts'
@@ -18,16 +18,25 @@ export type SellerSource = Seller | (() => Seller | Promise<Seller>)
  *
  * Next answers `OPTIONS` itself, without the fields that let pages of other origins pay; for them, add
  * `export const OPTIONS = GET`.
+ *
+ * Next does not tell the address at the other end. Behind a proxy of your own say `trusted: ['unix']` in the seller's
+ * `limits`: then the field that the proxy writes is believed, as far as the proxy lets no other through.
  * @throws {RangeError} with a sentence, when the route or the origin cannot be meant.
  */
 export function toll<R extends Request, A extends readonly unknown[]>(
   seller: SellerSource,
   route: RouteValue,
   handler: Handler<R, A>,
+  { address }: FetchOptions<R, A> = {},
 ): (request: R, ...rest: A) => Promise<Response> {
   const doorOf = createDoorOf(seller, { '* /*': route })
   return async (request, ...rest) =>
-    await pass(await doorOf(), request, async () => await handler(request, ...rest))
+    await pass(
+      await doorOf(),
+      request,
+      async () => await handler(request, ...rest),
+      () => address?.(request, ...rest),
+    )
 }
 
 /** A door that cannot be meant fails here, as far as it can be seen without the seller. */

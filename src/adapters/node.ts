@@ -95,15 +95,20 @@ export function incomingOf(
     target,
     scheme: (request.socket as Partial<TLSSocket>).encrypted ? 'https' : 'http',
     authority: headers.host ?? (headers[':authority'] as string | undefined),
+    address: request.socket.remoteAddress,
     fields: fieldsOf(request),
   }
   return hasBody(request) ? { ...said, body: (bytesMax) => readBody(request, bytesMax) } : said
 }
 
-function fieldsOf({ headers }: IncomingMessage): Fields {
+function fieldsOf(request: IncomingMessage): Fields {
+  const { headers } = request
   return {
     get(name) {
-      const value = headers[name.toLowerCase()]
+      const lower = name.toLowerCase()
+      // Several lines are one list to us; the parser would drop all but the first.
+      const lines = lower === 'authorization' ? request.headersDistinct[lower] : undefined
+      const value = lines ?? headers[lower]
       return Array.isArray(value) ? value.join(', ') : value
     },
   }

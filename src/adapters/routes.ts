@@ -1,8 +1,11 @@
 import type { Price } from '../core/money.ts'
+
 import { readPrice } from '../core/money.ts'
+import type { Plan } from '../core/plan.ts'
 import type { Fields, Sale, SettlePoint } from '../core/ports.ts'
 import type { Problem } from '../core/problem.ts'
 import { problem } from '../core/problem.ts'
+import type { Tiers } from './rates.ts'
 
 /** Longest path that is looked at, in characters. */
 export const PATH_CHARS_MAX = 8_192
@@ -24,12 +27,20 @@ export interface PriceRequest {
   readonly body?: Uint8Array
 }
 
-/** Decides the price of one request: a text like `0.01 USD`. */
-export type PriceOf = (request: PriceRequest) => string | Promise<string>
+/** A price as it is written: `0.01 USD`, or the same in several currencies, `['0.01 USD', '15 SAT']`. */
+export type PriceText = string | readonly string[]
+
+/** Decides the price of one request. */
+export type PriceOf = (request: PriceRequest) => PriceText | Promise<PriceText>
 
 /** A paid route with all that can be said of it. */
 export interface Paid {
-  readonly price: string | PriceOf
+  /** Absent where a plan is sold. */
+  readonly price?: PriceText | PriceOf
+  /** The plan that is sold here: paid by a token of it, and whoever has none is offered one. */
+  readonly plan?: string
+  /** Plans whose tokens pay too. Those with a balance pay wherever there is a price in its currency. */
+  readonly takes?: readonly string[]
   /** When the money moves; `before-response` if absent. */
   readonly settle?: SettlePoint
   /** Which answers are charged; 200 to 299 if absent. */
@@ -41,6 +52,10 @@ export interface Paid {
    * fetches the same bytes. Needs a seller with a vault. Offers are then made one by one, which costs a little.
    */
   readonly keep?: boolean
+  /** What each caller has for nothing: `3/d`. Who it is, the seller's `limits` say. */
+  readonly free?: string
+  /** Limits of this route by tier, beside those of the seller: `{ unpaid: '10/m' }`. */
+  readonly limits?: Tiers
   /** What is sold, for people. */
   readonly description?: string
   /** Media type of what is sold. */
@@ -66,11 +81,13 @@ export interface Route {
   readonly key: string
   /** The verb in capitals, or `*`. */
   readonly verb: string
-  readonly price: Price | PriceOf
+  readonly prices: readonly Price[] | PriceOf
   readonly success: (status: number) => boolean
   readonly body: 'bind' | 'free'
   /** The sale without its price. */
-  readonly sale: Omit<Sale, 'price'>
+  readonly sale: Omit<Sale, 'prices'>
+  readonly free?: string
+  readonly limits?: Tiers
   /** A path that matches. */
   readonly sample: string
 }
@@ -106,10 +123,11 @@ interface Entry extends Pattern {
  * A paid pattern matches every spelling that any router could take for it: other case, percent-encoding, repeated or
  * trailing slashes, what stands before a semicolon. A path that routers read differently is refused. Paid wins over free,
  * with one exception: a free path without `:name` or `*`, sent exactly as declared, is free below a paid pattern.
+ * Without the plans their names are not looked up, and no prices are known of what sells them.
  * @throws {RangeError} with a sentence, for a price, key or member that cannot be meant.
  */
-export function readRoutes(routes: Routes): Table {
-  const entries = Object.entries(routes).map(([key, value]) => readEntry(key, value))
+export function readRoutes(routes: Routes, plans?: ReadonlyMap<string, Plan>): Table {
+  const entries = Object.entries(routes).map(([key, value]) => readEntry(key, value, plans))
   checkTwins(entries)
   const ordered = entries.toSorted(bySpecificity)
   const paid = ordered.filter(isPaid)
@@ -238,9 +256,9 @@ function named({ segments }: Pattern, path: readonly string[]): Readonly<Record<
   )
 }
 
-function readEntry(key: string, value: RouteValue): Entry {
+function readEntry(key: string, value: RouteValue, plans?: ReadonlyMap<string, Plan>): Entry {
   const pattern = readKey(key)
-  return { ...pattern, value: value === 'free' ? 'free' : readPaid(pattern, value) }
+  return { ...pattern, value: value === 'free' ? 'free' : readPaid(pattern, value, plans) }
 }
 
 function readKey(key: string): Pattern {
@@ -274,6 +292,10 @@ function readSegment(name: string, no: (why: string) => RangeError): Segment {
 
 const members: ReadonlySet<string> = new Set<keyof Paid>([
   'price',
+  'plan',
+  'takes',
+  'free',
+  'limits',
   'settle',
   'success',
   'body',
@@ -284,16 +306,25 @@ const members: ReadonlySet<string> = new Set<keyof Paid>([
   'keep',
 ])
 
-function readPaid(pattern: Pattern, value: RouteValue): Route {
+function readPaid(pattern: Pattern, value: RouteValue, plans?: ReadonlyMap<string, Plan>): Route {
   const { key, verb } = pattern
   const said: Paid = typeof value === 'string' ? { price: value } : value
   checkPaid(key, said)
-  const { price, settle = 'before-response', body = 'bind', account = `sales/${key}` } = said
-  const { description, mimeType, rails, keep } = said
+  for (const name of [said.plan ?? [], said.takes ?? []].flat())
+    if (plans && !plans.has(name))
+      throw new RangeError(`The route "${key}" names a plan "${name}" that is not there.`)
+  const plan = plans?.get(said.plan ?? '')
+  if (plan?.balance)
+    throw new RangeError(
+      `The route "${key}" sells the plan "${plan.name}", which is a balance. Give the route a price: the balance pays it.`,
+    )
+  const { price = [], settle = 'before-response', body = 'bind' } = said
+  const { account = plan ? `sales/plans/${plan.name}` : `sales/${key}` } = said
+  const { description, mimeType, rails, keep, takes, free, limits } = said
   return {
     key,
     verb,
-    price: typeof price === 'string' ? readText(key, price) : price,
+    prices: plan ? plan.prices : typeof price === 'function' ? price : readTexts(key, price),
     success: said.success ?? ((status) => status >= 200 && status < 300),
     body,
     sale: {
@@ -303,8 +334,12 @@ function readPaid(pattern: Pattern, value: RouteValue): Route {
       ...(mimeType !== undefined && { mimeType }),
       ...(rails && { rails }),
       ...(keep && { keep }),
+      ...(plan && { plan }),
+      ...(takes && { takes }),
     },
     sample: sampleOf(pattern),
+    ...(free !== undefined && { free }),
+    ...(limits && { limits }),
   }
 }
 
@@ -315,8 +350,13 @@ function checkPaid(key: string, said: Paid): void {
     throw no('needs a price like "0.01 USD", or "free".')
   const stranger = Object.keys(said).find((name) => !members.has(name))
   if (stranger !== undefined) throw no(`has a member "${stranger}" that means nothing.`)
-  if (typeof said.price !== 'string' && typeof said.price !== 'function')
-    throw no('needs a price: a text like "0.01 USD", or a function of the request.')
+  if (said.plan !== undefined && said.price !== undefined)
+    throw no('sells a plan, which has its price. Leave "price" out, or name the plan in "takes".')
+  if (said.plan !== undefined && said.keep) throw no('sells a plan, whose answers are not kept.')
+  if (said.plan === undefined && !isPrice(said.price))
+    throw no(
+      'needs a price: a text like "0.01 USD", several of them, or a function of the request.',
+    )
   if (!['before-work', 'before-response', 'deferred', undefined].includes(said.settle))
     throw no('settles "before-work", "before-response" or "deferred".')
   if (!['bind', 'free', undefined].includes(said.body))
@@ -328,11 +368,26 @@ function checkPaid(key: string, said: Paid): void {
     throw no('has a "success" that is not a function of the status.')
 }
 
-function readText(key: string, text: string): Price {
+function isPrice(said: unknown): boolean {
+  const texts = Array.isArray(said) ? (said as readonly unknown[]) : [said]
+  const all = texts.length > 0 && texts.every((text) => typeof text === 'string')
+  return all || typeof said === 'function'
+}
+
+/** One price or several, in as many currencies. */
+export function readPrices(said: PriceText): readonly Price[] {
+  const prices = [said].flat().map((text) => readPrice(text))
+  if (new Set(prices.map(({ currency }) => currency)).size < prices.length)
+    throw new RangeError('There are two prices in one currency. Leave one out.')
+  return prices
+}
+
+function readTexts(key: string, said: PriceText): readonly Price[] {
   try {
-    const price = readPrice(text)
-    if (price.amount === 0n) throw new RangeError('A price of nothing is written "free".')
-    return price
+    const prices = readPrices(said)
+    if (prices.some(({ amount }) => amount === 0n))
+      throw new RangeError('A price of nothing is written "free".')
+    return prices
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : ''
     throw new RangeError(`The route "${key}" has no good price. ${why}`, { cause })

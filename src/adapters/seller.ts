@@ -1,4 +1,6 @@
 import type { Seller } from './http.ts'
+import { readPlans } from './plans.ts'
+import type { PlansSettings } from './plans.ts'
 import { systemChance } from '../core/chance.ts'
 import { systemClock } from '../core/clock.ts'
 import { createMac } from '../core/mac.ts'
@@ -11,7 +13,9 @@ import { createGate } from '../gate/gate.ts'
 export const RECOVER_MS = 15_000
 
 /** What a seller is made of. */
-export interface SellerSettings extends Omit<Seller, 'gate' | 'realm'> {
+export interface SellerSettings extends Omit<Seller, 'gate' | 'realm' | 'plans'> {
+  /** What is sold as tokens, by name; routes and the exchange refer to it. */
+  readonly plans?: PlansSettings
   /** Signs offers; at least 32 bytes. With several, the first signs and the others are still believed. */
   readonly secret: string | readonly string[]
   readonly rails: readonly Rail[]
@@ -50,6 +54,7 @@ export async function createSeller(settings: SellerSettings): Promise<OpenSeller
     ledger,
     offerValidMs,
     deferredMax,
+    plans = {},
     clock = systemClock,
     ...rest
   } = settings
@@ -81,6 +86,7 @@ export async function createSeller(settings: SellerSettings): Promise<OpenSeller
     gate,
     clock,
     realm: settings.realm ?? realmOf(settings.origin),
+    plans: readPlans(plans),
     async close() {
       closing.abort()
       await Promise.all([gate.close(), watching])

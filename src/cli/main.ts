@@ -31,6 +31,10 @@ const commands: Readonly<Record<string, Entry>> = {
     summary: 'Makes, shows and moves the key that pays.',
     load: async () => (await import('./wallet.ts')).wallet,
   },
+  token: {
+    summary: 'Shows what a token says, and narrows it to be handed on.',
+    load: async () => (await import('./token.ts')).token,
+  },
   facilitator: {
     summary: 'Settles payments for sellers that have neither a node nor a key.',
     load: async () => (await import('./facilitator.ts')).facilitator,

@@ -115,6 +115,7 @@ export async function openWallets(
   let signer: Promise<Signer> | undefined
   const lazy: Signer = {
     address,
+    local: true,
     async signTypedData(data) {
       signer ??= key.reveal().then((hex) => fromPrivateKey(hex))
       return (await signer).signTypedData(data)

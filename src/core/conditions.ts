@@ -127,6 +127,13 @@ export function readCondition(name: string, value: string, scope: () => string):
   return row.read(value, scope)
 }
 
+/** Whether a text is a condition that is known here. */
+export function isCondition(text: string): boolean {
+  const halves = splitCondition(text)
+  if (typeof halves === 'string') return false
+  return typeof readCondition(halves.name, halves.value, () => '') !== 'string'
+}
+
 /**
  * Rights as conditions, in the order of the table; a time is rounded down to the second. A list too long for one condition
  * and an empty list cannot be written.

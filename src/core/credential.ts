@@ -22,6 +22,8 @@ export interface Grant {
   /** 64 hex digits: the payment hash of the invoice that paid for it, or the SHA-256 of the key of its spend. */
   readonly id: string
   readonly rights: Rights
+  /** The payment for it is still locked, so that only the payment itself proves who shows it: it draws nothing. */
+  readonly unproven?: true
   /** The key that the request proves to hold, where its protocol asks for a proof. */
   readonly payerKey?: string
 }

@@ -3,6 +3,7 @@ import type { Credential, Grant } from './credential.ts'
 import type { JsonObject } from './json.ts'
 import type { Money, Price } from './money.ts'
 import type { Offer, Terms } from './offer.ts'
+import type { Account, Entry, Left, Plan } from './plan.ts'
 import type { Problem } from './problem.ts'
 import type { Receipt } from './receipt.ts'
 import type { Resource } from './resource.ts'
@@ -166,8 +167,8 @@ export interface Rail<D = unknown, P = unknown> extends Method<D, P> {
    * `rail-unavailable`, and the offer is left out.
    */
   issue?(terms: Terms<D>, memo: string, expiresAt: number): Promise<Terms<D>>
-  /** Lets go of money that the payer has locked, when the work has failed. Safe to call twice. */
-  release?(offer: Offer<D>, proof: P, key: string): Promise<void>
+  /** Lets go of money that the payer has locked, when the work has failed. Safe to call twice. After a crash there is no proof. */
+  release?(offer: Offer<D>, proof: P | undefined, key: string): Promise<void>
   /**
    * Looks again at what was settled, and sends again what was written ahead if it has vanished. Absent where what is settled
    * is final. Throws `PaymentError` when the world cannot be asked.
@@ -301,9 +302,12 @@ export interface Ledger {
   /** Voids a claim whose lease ran out with nothing written ahead; false, in the same step, if that is not so. */
   expire(key: string, claim: number): Promise<boolean>
   find(key: string): Promise<Held | undefined>
-  /** Pending transfers, oldest first: what a restart must look at. */
-  pending(): Promise<readonly Held[]>
-  balances(): Promise<readonly Balance[]>
+  /** Pending transfers, oldest first: what a restart must look at. With a purpose only those for it. */
+  pending(purpose?: string): Promise<readonly Held[]>
+  /** Transfers whose keys begin so, in the order of their keys, from behind `after` on; at most `limit`. */
+  under(prefix: string, after: string, limit: number): Promise<readonly Held[]>
+  /** What stands elsewhere than at zero, in all accounts or in one. */
+  balances(account?: string): Promise<readonly Balance[]>
   /** Rows after that sequence number, in order, at most `limit`. */
   journal(after: number, limit: number): Promise<readonly Row[]>
   close(): Promise<void>
@@ -324,7 +328,12 @@ export type SettlePoint = 'before-work' | 'before-response' | 'deferred'
 
 /** What is asked for a resource, decided anew for each request. */
 export interface Sale {
-  readonly price: Price
+  /** The same in one currency or another; those of the plan where a plan is sold. */
+  readonly prices: readonly Price[]
+  /** Paid for by tokens of this plan alone, and the plan is what is offered. */
+  readonly plan?: Plan
+  /** Names of plans whose tokens pay for it too. */
+  readonly takes?: readonly string[]
   readonly settle: SettlePoint
   /** The account that earns, for instance `sales/GET /weather`. */
   readonly account: string
@@ -346,6 +355,10 @@ export interface Ask {
   readonly credential?: Credential | Problem
   /** The request's id. */
   readonly request: string
+  /** The id of the account into which a plan is bought, where it exists already. */
+  readonly into?: string
+  /** Asked before an offer is made that costs us something; all may be made if absent. */
+  mayIssue?(): boolean
   /** Where the outcome of the payment with that key can be asked. */
   statusUrl?(key: string): string
 }
@@ -357,6 +370,40 @@ export interface Refusal {
   readonly challenge?: Challenge
 }
 
+/** The response may go out. */
+export interface Serve {
+  readonly kind: 'serve'
+  readonly receipt?: Receipt
+  /** A token was bought with it, which the payer does not have yet. */
+  readonly bought?: Bought
+}
+
+/** A token was paid for. */
+export interface Bought {
+  readonly kind: 'bought'
+  /** What the token is to say. */
+  readonly grant: Grant
+  readonly account: Account
+  readonly receipt: Receipt
+}
+
+/** Accounts that tokens draw on, for their holders and for the operator. */
+export interface Accounts {
+  find(id: string): Promise<Account | undefined>
+  left(id: string): Promise<Left>
+  /** From behind `after` on, at most `limit`; the cursor of the last one is where to go on. */
+  statement(
+    id: string,
+    after: string,
+    limit: number,
+  ): Promise<{ readonly entries: readonly Entry[]; readonly next?: string }>
+  /** For good, and seen by every process that shares the books within {@link ACCOUNT_FRESH_MS}; false if there is none. */
+  revoke(id: string): Promise<boolean>
+}
+
+/** How long what is known of an account is used: in that time every process has seen that a token is revoked. */
+export const ACCOUNT_FRESH_MS = 1_000
+
 /** The way in: the payment is checked and held, and in `before-work` settled. */
 export interface Pass {
   readonly kind: 'pass'
@@ -366,10 +413,7 @@ export interface Pass {
    * response may go out, with which receipt, or what must be said in its place. The whole `answer` may be given where the
    * sale keeps it.
    */
-  finish(
-    success: boolean,
-    answer?: Uint8Array,
-  ): Promise<{ readonly kind: 'serve'; readonly receipt?: Receipt } | Refusal>
+  finish(success: boolean, answer?: Uint8Array): Promise<Serve | Refusal>
   /** The first byte has left. After that the same proof buys nothing more. */
   delivered(): void
   /** Nobody was there for the first byte: the same proof may fetch it at once. */
@@ -388,8 +432,11 @@ export interface Gate {
   /** Whether there is a vault, so that a sale may ask for its answer to be kept. */
   readonly keeps: boolean
   admit(ask: Ask): Promise<Pass | Kept | Refusal>
-  /** The challenge for a request without a payment. Synchronous: this is the hot path of the unpaid. */
-  challenge(ask: Ask, why?: Problem): Refusal
+  /** The challenge for a request without a payment. Synchronous where no rail must be asked: the hot path of the unpaid. */
+  challenge(ask: Ask, why?: Problem): Refusal | Promise<Refusal>
+  /** Sells the plan of the sale alone, without work: a new account, or more for one. */
+  sell(ask: Ask): Promise<Bought | Refusal>
+  readonly accounts: Accounts
   /** What is known of a payment, by the key in its status URL. */
   status(key: string): Promise<{ readonly state: string } | undefined>
   /** Looks at everything that is open: closes what there is evidence for. Runs at start and at intervals. */
@@ -442,6 +489,34 @@ export interface Answered {
   readonly status: number
   readonly fields: Readonly<Record<string, string>>
   readonly body: string
+}
+
+/** Answers beside the routes: sells tokens, tells about them, describes the shop. It is asked before the route table. */
+export interface Service {
+  /** Where it answers, as it is sent, letter by letter; a last segment `*` stands for all that lies below. */
+  readonly paths: readonly string[]
+  /** A refusal is said as everywhere else, with the challenges of all protocols. What it throws is a fault. */
+  answer(asked: Asked, shop: Shop): Promise<Answered | Refusal>
+}
+
+/** What a service has of the shop, for one request. */
+export interface Shop {
+  readonly resource: Resource
+  readonly plans: ReadonlyMap<string, Plan>
+  /** The first mints what is handed out, all read what comes back. */
+  readonly mints: readonly Mint[]
+  readonly accounts: Accounts
+  /** What the request brought. */
+  credential(): Promise<Credential | Problem | undefined>
+  /** The grant of a token, as it was handed out or with its scheme as in an `Authorization` field. */
+  read(token: string): Promise<Grant | undefined>
+  /**
+   * Sells a plan for what the request brought, into a new account or into one that stands; without a payment the refusal is
+   * its challenge. The plan may be narrower than the one that it is named after.
+   */
+  buy(plan: Plan, into?: string): Promise<Bought | Refusal>
+  /** The account of a grant, for whoever holds all of it: a token that was narrowed and handed on says less. */
+  whole(grant: Grant): Promise<Account | Problem>
 }
 
 /** The caller may not, or not now. It says nothing about the payment, of which nothing was touched. */

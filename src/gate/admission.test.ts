@@ -486,7 +486,7 @@ function world(parts: Partial<GateParts> = {}) {
       ...resource,
     },
     sale: {
-      price: readPrice('0.000005 USD'),
+      prices: [readPrice('0.000005 USD')],
       settle: 'before-response',
       account: 'sales/GET /a',
       ...sale,
@@ -494,8 +494,11 @@ function world(parts: Partial<GateParts> = {}) {
     request: 'r1',
     ...(credential && { credential }),
   })
-  const offer = (change?: Change): Offer =>
-    gate.challenge(ask(undefined, change)).challenge?.offers[0] ?? assert.fail('no offer')
+  const offer = (change?: Change): Offer => {
+    const said = gate.challenge(ask(undefined, change))
+    assert.ok('kind' in said, 'nobody must be asked')
+    return said.challenge?.offers[0] ?? assert.fail('no offer')
+  }
   const pay = (nonce: string, change?: Change): Credential => ({
     offer: offer(change),
     proof: nonce,

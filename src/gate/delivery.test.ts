@@ -23,7 +23,7 @@ const DELIVER_MS = 30_000
 const coin = { id: 'test:coin', code: 'COIN', scale: 6, currency: 'USD' }
 const resource = { realm: '', method: 'GET', authority: '', path: '/a', query: '', url: '' }
 const sale: Sale = {
-  price: readPrice('0.000005 USD'),
+  prices: [readPrice('0.000005 USD')],
   settle: 'before-response',
   account: 'sales/a',
 }

@@ -136,7 +136,7 @@ function world(
     })
   const gate = make()
   const sale: Sale = {
-    price: readPrice('0.000005 USD'),
+    prices: [readPrice('0.000005 USD')],
     settle: 'before-response',
     account: 'sales/GET /a',
   }
@@ -161,8 +161,11 @@ function world(
       ...(credential && { credential }),
     }
   }
-  const offerFor = (a: Ask): Offer =>
-    gate.challenge(a).challenge?.offers[0] ?? assert.fail('no offer')
+  const offerFor = (a: Ask): Offer => {
+    const said = gate.challenge(a)
+    assert.ok('kind' in said, 'nobody must be asked')
+    return said.challenge?.offers[0] ?? assert.fail('no offer')
+  }
   const pay = (nonce: string, a: Ask = ask()): Credential<Proof> => ({
     offer: offerFor(a),
     proof: { nonce },
@@ -209,7 +212,7 @@ describe('without a payment', () => {
 
   test('a price that no rail takes is no bill but a fault of the set-up', async () => {
     const { gate, ask } = world()
-    const refusal = await gate.admit(ask(undefined, { sale: { price: readPrice('1 EUR') } }))
+    const refusal = await gate.admit(ask(undefined, { sale: { prices: [readPrice('1 EUR')] } }))
     assert.equal(code(refusal), 'misconfigured')
     assert.ok(refusal.kind === 'refused' && !refusal.challenge)
   })

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import { assert } from '../core/assert.ts'
 import { systemChance } from '../core/chance.ts'
 import { systemClock } from '../core/clock.ts'
@@ -6,8 +7,10 @@ import { isBound } from '../core/credential.ts'
 import type { Observe } from '../core/event.ts'
 import type { Offer } from '../core/offer.ts'
 import type { Offers } from '../core/offers.ts'
+import type { Plan } from '../core/plan.ts'
 import type {
   Ask,
+  Bought,
   Chance,
   Clock,
   Gate,
@@ -26,6 +29,8 @@ import { WORLD } from '../core/ports.ts'
 import type { Problem } from '../core/problem.ts'
 import { PaymentError } from '../core/problem.ts'
 import type { Seal } from '../core/seal.ts'
+import { isDraw } from './account.ts'
+import { createAccounts } from './accounts.ts'
 import { createClosing } from './closing.ts'
 import { createDelivery, createFlag, isTurn } from './delivery.ts'
 import { lifeOf, lives } from './life.ts'
@@ -37,12 +42,21 @@ import {
   SETTLE_MS,
   WORK_MS,
 } from './limits.ts'
-import { isSale, writeNote } from './note.ts'
+import { isSale, readNote, writeNote } from './note.ts'
+import { boundTo, grantOf } from './plans.ts'
 import { createQuoting } from './quoting.ts'
 import { createRails } from './rails.ts'
-import { createRefusals, foreign, uncollected, undone, unpaid } from './refusals.ts'
+import {
+  createRefusals,
+  foreign,
+  provenNow,
+  uncollected,
+  undone,
+  unfitting,
+  unpaid,
+} from './refusals.ts'
 import type { Claimed, Entry, House, Outcome, Settled, Sold, Work } from './sale.ts'
-import { logOf, purposeOf, toReceipt } from './sale.ts'
+import { logOf, purposeOf, receiptOf, toReceipt } from './sale.ts'
 import { createStanding, isReversal } from './standing.ts'
 
 export { DELIVER_MS, OFFER_VALID_MS, SETTLE_MS, WORK_MS } from './limits.ts'
@@ -84,8 +98,9 @@ export function createGate(parts: GateParts): Gate {
   const house: House = { ledger, rails, clock, observe, fault }
   const shelf = parts.vault && parts.seal && { vault: parts.vault, seal: parts.seal }
   const validMs = parts.offerValidMs ?? OFFER_VALID_MS
-  const quoting = createQuoting({ rails, offers, clock, validMs, chance: shelf && chance })
-  const refusals = createRefusals(house, (ask) => quoting.quote(ask))
+  const quoting = createQuoting({ rails, offers, clock, validMs, chance: shelf && chance, fault })
+  const refusals = createRefusals(house, quoting.quote)
+  const accounts = createAccounts(house, refusals)
   const delivery = createDelivery(house, refusals, shelf)
   const standing = createStanding(house)
   const closing = createClosing(house, (key, offer) => standing.watch(key, offer))
@@ -98,9 +113,107 @@ export function createGate(parts: GateParts): Gate {
     try {
       if (!ask.credential) return refusals.challenge(ask)
       if ('code' in ask.credential) return refusals.refuse(ask, ask.credential)
-      return await check(ask, ask.credential)
+      return await enter(ask, ask.credential)
     } catch (error) {
-      return refusals.trouble(ask, 'admit', error)
+      return await refusals.trouble(ask, 'admit', error)
+    }
+  }
+
+  /** By a token that is paid for, by a payment for one, or by a payment for this request alone. */
+  async function enter(ask: Ask, credential: Credential): Promise<Entry> {
+    const { offer, grant } = credential
+    const { plan } = ask.sale
+    // Once it is paid for, a token that still holds its offer is like any other.
+    if (grant && !grant.unproven && (!offer || (await accounts.find(grant.id))))
+      return await accounts.draw(ask, grant)
+    // What a token forbids is not paid for first; nor what every token of the plan would.
+    const named = grant ?? (plan && grantOf(plan, '', Infinity))
+    const why = named && accounts.forbids(ask, named, plan?.name)
+    if (why) return await refusals.refuse(ask, why)
+    if (!plan) return await check(ask, credential)
+    const bought = await buy(ask, plan, credential)
+    if (bought.kind === 'refused') return bought
+    const entry = await accounts.draw(ask, grant ?? bought.grant)
+    return entry.kind === 'pass' ? withBought(entry, bought, grant === undefined) : entry
+  }
+
+  /** Takes the payment for a plan, once, and books it into an account: at the first showing of the proof or a later one. */
+  async function buy(ask: Ask, plan: Plan, credential: Credential): Promise<Bought | Refusal> {
+    const resource = boundTo(ask)
+    const purchase: Ask = { ...ask, resource, sale: { ...ask.sale, settle: 'before-work' } }
+    const entry = await check(purchase, credential)
+    assert(entry.kind !== 'kept', 'a plan is not kept')
+    if (entry.kind === 'refused') {
+      if (entry.problem.code !== 'payment-delivered') return entry
+      // Whoever saw the token before it was paid could show it too.
+      if (credential.grant?.unproven) return await refusals.refuse(ask, provenNow)
+      return await book(ask, plan, credential, await takenBy(purchase, credential))
+    }
+    let isBooked = false
+    try {
+      const bought = await book(ask, plan, credential, await ledger.find(entry.key))
+      isBooked = true
+      return bought
+    } finally {
+      // What cannot be booked now is when the proof comes again, and that may be at once.
+      await entry.finish(isBooked)
+      entry.delivered()
+    }
+  }
+
+  async function book(
+    ask: Ask,
+    plan: Plan,
+    credential: Credential,
+    held: Held | undefined,
+  ): Promise<Bought> {
+    assert(held?.state === 'posted', 'what was taken stands in the books')
+    const { payer } = readNote(held.note)
+    const id = ask.into ?? credential.grant?.id ?? hash('sha256', held.key, 'hex')
+    const deposit = { plan, id, payment: held.key, payer }
+    const account = await (ask.into === undefined
+      ? accounts.open(deposit)
+      : accounts.topUp(deposit))
+    const grant = grantOf(plan, id, account.expiresAt)
+    return { kind: 'bought', grant, account, receipt: receiptOf(held) }
+  }
+
+  /** What the books have of a payment that was taken before. */
+  async function takenBy(ask: Ask, credential: Credential): Promise<Held | undefined> {
+    const { offer, proof } = credential
+    const accepted = offer && isBound(offer) ? [offer] : quoting.accept(ask, credential)
+    if ('code' in accepted) return undefined
+    for (const one of accepted) {
+      const key = rails.find(one)?.identify(one, proof).key
+      const held = key === undefined ? undefined : await ledger.find(key)
+      if (held?.state === 'posted' && held.purpose === purposeOf(ask.resource)) return held
+    }
+    return undefined
+  }
+
+  /** The work that comes with the token: whatever becomes of it, the payer is handed what was bought. */
+  function withBought(pass: Pass, bought: Bought, isNew: boolean): Pass {
+    return {
+      ...pass,
+      async finish(success, answer) {
+        const outcome = await pass.finish(success, answer)
+        if (outcome.kind === 'refused') return outcome
+        return { ...outcome, receipt: bought.receipt, ...(isNew && { bought }) }
+      },
+    }
+  }
+
+  async function sell(ask: Ask): Promise<Bought | Refusal> {
+    const { credential, sale } = ask
+    assert(sale.plan, 'what is sold alone is a plan')
+    try {
+      if (!credential) return await refusals.challenge(ask)
+      if ('code' in credential) return await refusals.refuse(ask, credential)
+      if (ask.into !== undefined && !(await accounts.takes(ask.into, sale.plan)))
+        return await refusals.refuse(ask, unfitting)
+      return await buy(ask, sale.plan, credential)
+    } catch (error) {
+      return await refusals.trouble(ask, 'sell', error)
     }
   }
 
@@ -280,7 +393,7 @@ export function createGate(parts: GateParts): Gate {
           served.set(success && outcome.kind === 'serve')
           return outcome
         } catch (error) {
-          return refusals.trouble(ask, 'finish', error)
+          return await refusals.trouble(ask, 'finish', error)
         } finally {
           working.delete(key)
         }
@@ -294,9 +407,15 @@ export function createGate(parts: GateParts): Gate {
     }
   }
 
-  async function release({ key, claim }: Claimed): Promise<Outcome> {
-    await ledger.void(key, 'work-failed', claim)
+  async function release({ key, claim, rail, offer, proof }: Claimed): Promise<Outcome> {
+    const voided = await ledger.void(key, 'work-failed', claim)
+    if (voided === 'voided') await letGo(rail, offer, proof, key)
     return { kind: 'serve' }
+  }
+
+  /** Gives back what the payer has locked. What cannot be given back now, its network gives back in time. */
+  async function letGo(rail: Rail, offer: Offer, proof: unknown, key: string): Promise<void> {
+    await rail.release?.(offer, proof, key)?.catch((error: unknown) => fault('release', error))
   }
 
   /** Serves as soon as the settlement is written ahead: from then on a crash cannot forget it. */
@@ -363,7 +482,7 @@ export function createGate(parts: GateParts): Gate {
   }
 
   async function recoverOne(held: Held): Promise<void> {
-    if (isTurn(held)) await ledger.expire(held.key, held.claim)
+    if (isTurn(held) || isDraw(held)) await ledger.expire(held.key, held.claim)
     if (isReversal(held)) await standing.reverse(held)
     if (isSale(held) && !working.has(held.key)) await recoverSale(held)
   }
@@ -372,12 +491,16 @@ export function createGate(parts: GateParts): Gate {
     const life = lifeOf(held, clock.now())
     if (life === 'unknown') await closing.closed(held)
     // Nothing was written ahead, so nothing was sent: the claim of a process that died in the middle of its work.
-    if (life === 'free') await ledger.expire(held.key, held.claim)
+    if (life !== 'free' || !(await ledger.expire(held.key, held.claim))) return
+    const { offer } = readNote(held.note)
+    await letGo(rails.of(offer), offer, undefined, held.key)
   }
 
   return {
     keeps: shelf !== undefined,
     admit,
+    sell,
+    accounts,
     challenge: (ask, why) => refusals.challenge(ask, why),
     recover,
     async status(key) {

@@ -120,9 +120,10 @@ function createWorld(): World {
     passes: [],
     served: [],
     ask: (key, settle) => {
-      const sale = { price: readPrice('0.000005 USD'), settle, account: 'sales/a' }
-      const [offer] = world.gates[0]?.challenge({ resource, sale, request: 'r' }).challenge
-        ?.offers ?? [assert.fail('no offer')]
+      const sale = { prices: [readPrice('0.000005 USD')], settle, account: 'sales/a' }
+      const said = world.gates[0]?.challenge({ resource, sale, request: 'r' })
+      assert(said && 'kind' in said, 'nobody must be asked')
+      const [offer] = said.challenge?.offers ?? []
       assert(offer)
       return { resource, sale, request: 'r', credential: { offer, proof: key } }
     },

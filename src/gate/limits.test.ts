@@ -40,7 +40,7 @@ const resource = {
   url: 'http://api.test/a?n=1',
 }
 const sale: Sale = {
-  price: readPrice('0.000005 USD'),
+  prices: [readPrice('0.000005 USD')],
   settle: 'before-response',
   account: 'sales/GET /a',
 }
@@ -51,7 +51,7 @@ describe('an offer', () => {
   const validMs = 300_000
 
   test('ends on a grid of five seconds, never early', () => {
-    const endAt = (now: number): number | undefined => quoting({ now }).quote(ask())[0]?.expiresAt
+    const endAt = (now: number): number | undefined => quote({ now })[0]?.expiresAt
     assert.equal(endAt(START), START + validMs)
     assert.equal(endAt(START + 1), START + validMs + 5_000)
     assert.equal(endAt(START + 5_000), START + validMs + 5_000)
@@ -60,7 +60,7 @@ describe('an offer', () => {
 
   test('is a secret of twelve bytes exactly where the answer is kept and can be', () => {
     const idOf = (keep: boolean, chance: boolean): string | undefined =>
-      quoting({ chance }).quote(ask({ sale: { keep } }))[0]?.id
+      quote({ chance }, { keep })[0]?.id
     assert.equal(idOf(true, true), Buffer.alloc(12, 7).toString('base64url'))
     for (const [keep, chance] of [
       [true, false],
@@ -92,9 +92,9 @@ describe('an offer', () => {
   test('is made by every rail, or by those that the sale names', () => {
     const rails = [rail(), rail({ name: 'other' }), rail({ network: 'far' })]
     const made = (names?: readonly string[]): readonly string[] =>
-      quoting({ rails })
-        .quote(ask({ sale: names ? { rails: names } : {} }))
-        .map(({ rail, network }) => `${rail} ${network}`)
+      quote({ rails }, names ? { rails: names } : {}).map(
+        ({ rail, network }) => `${rail} ${network}`,
+      )
     assert.deepEqual(made(), ['test net', 'other net', 'test far'])
     assert.deepEqual(made(['other']), ['other net'])
     assert.deepEqual(made([]), [])
@@ -157,10 +157,10 @@ describe('rails', () => {
 })
 
 describe('a refusal', () => {
-  test('of a request without payment is told as a challenge, of a bad payment as a refusal', () => {
+  test('of a request without payment is told as a challenge, of a bad payment as a refusal', async () => {
     const { refusals, events } = refusing()
     const request = ask({ sale: { description: 'Weather', mimeType: 'text/plain' } })
-    const first = refusals.challenge(request)
+    const first = await refusals.challenge(request)
     const described = { description: 'Weather', mimeType: 'text/plain' }
     assert.deepEqual(first.challenge, {
       resource,
@@ -182,12 +182,12 @@ describe('a refusal', () => {
     ])
   })
 
-  test('makes offers exactly where a new payment may help, and is a fault of the set-up where none can be made', () => {
+  test('makes offers exactly where a new payment may help, and is a fault of the set-up where none can be made', async () => {
     const { refusals } = refusing()
     for (const code of ['payment-in-flight', 'rail-unavailable', 'internal'] as const)
-      assert.deepEqual(refusals.refuse(ask(), problem(code, 'No.')).challenge, undefined, code)
-    const poor = refusing([]).refusals.challenge(ask(), problem('proof-invalid', 'Bad.'))
-    assert.deepEqual([poor.problem.code, poor.challenge], ['misconfigured', undefined])
+      assert.equal((await refusals.refuse(ask(), problem(code, 'No.'))).challenge, undefined, code)
+    const { problem: why, challenge } = await refusing([]).refusals.challenge(ask())
+    assert.deepEqual([why.code, challenge], ['misconfigured', undefined])
   })
 
   test('of a payment that is open says when to come back, and where to ask', () => {
@@ -202,7 +202,7 @@ describe('a refusal', () => {
     assert.ok(!('statusUrl' in refusals.unknown({ ...work(), ask: mute }).problem))
   })
 
-  test('for a fault gives nothing of it away, and tells it to whoever watches', () => {
+  test('for a fault gives nothing of it away, and tells it to whoever watches', async () => {
     const { refusals, faults } = refusing()
     const told: readonly (readonly [unknown, Code, RegExp])[] = [
       [new PaymentError('rail-unavailable', 'http://10.0.0.1'), 'rail-unavailable', /^The network/],
@@ -214,7 +214,7 @@ describe('a refusal', () => {
       [{ code: 'misconfigured' }, 'internal', /^Something went wrong here/],
     ]
     for (const [error, code, detail] of told) {
-      const { problem, challenge } = refusals.trouble(ask(), 'admit', error)
+      const { problem, challenge } = await refusals.trouble(ask(), 'admit', error)
       assert.deepEqual([problem.code, problem.retryAfterMs], [code, 2_000])
       assert.match(problem.detail, detail)
       assert.equal(challenge, undefined)
@@ -363,7 +363,18 @@ function quoting({
     clock: { now: () => now, sleep: () => new Promise<void>(() => undefined) },
     validMs: 300_000,
     chance: chance ? (bytes) => new Uint8Array(bytes).fill(7) : undefined,
+    fault: (where, error) => assert.fail(`${where}: ${String(error)}`),
   })
+}
+
+/** What is quoted at once, since no rail must be asked. */
+function quote(
+  options: Parameters<typeof quoting>[0],
+  change: Partial<Sale> = {},
+): readonly Offer[] {
+  const offers = quoting(options).quote(ask({ sale: change }))
+  assert.ok(!(offers instanceof Promise))
+  return offers
 }
 
 interface Watched {
@@ -396,7 +407,9 @@ function houseOf(
 
 /** An open sale under `key`, and a rail that finds what it is told to. */
 async function world(found: Settlement | undefined, down?: Error) {
-  const books = memory({ clock: { now: () => START, sleep: () => new Promise<void>(() => undefined) } })
+  const books = memory({
+    clock: { now: () => START, sleep: () => new Promise<void>(() => undefined) },
+  })
   const finding = rail({
     async find() {
       if (down) throw down

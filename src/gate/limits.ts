@@ -12,6 +12,20 @@ export const DELIVER_MS = 30_000
 export const CLOCK_SKEW_MS = 60_000
 /** How long after an offer's end a payment that was made in its time, and stands in no books, is still looked for. */
 export const LATE_MS = 3_600_000
+/** How long after its offer's end a payment may be shown that was made before: the rail saw to it that nobody pays too late. */
+export const REDEEM_MS = 86_400_000
+/** How long a rail may take to complete an offer. Then it is left out. */
+export const ISSUE_MS = 10_000
+/** Most offers that rails complete in a minute, for all callers together. */
+export const ISSUES_PER_MINUTE_MAX = 6_000
+/** Most accounts of tokens of which is remembered how they stand. */
+export const ACCOUNTS_MAX = 10_000
+/** Most limits of one token that a draw counts in: a transfer has sixteen legs, and one of them pays. */
+export const DRAW_LIMITS_MAX = 15
+/** How often one account may be topped up: each time is a step of its transfer. */
+export const TOP_UPS_MAX = 1_000
+/** Most windows in which requests are counted. */
+export const WINDOWS_MAX = 100_000
 /** Most sales that are served before they are settled. Above it, settlement comes first. */
 export const DEFERRED_MAX = 100
 /** How long a paid answer is kept for whoever lost it. */

@@ -4,31 +4,39 @@ import type { Ask, Held, Refusal } from '../core/ports.ts'
 import type { Code, Problem } from '../core/problem.ts'
 import { PaymentError, problem, problems } from '../core/problem.ts'
 import { RETRY_MS } from './limits.ts'
+import { rightsOf } from './plans.ts'
+import type { Quoting } from './quoting.ts'
 import type { House, Work } from './sale.ts'
 import { receiptOf } from './sale.ts'
 
 /** All that a gate says instead of letting in. */
 export interface Refusals {
   /** Offers, and why they are needed. */
-  challenge(ask: Ask, why?: Problem): Refusal
+  challenge(ask: Ask, why?: Problem): Refusal | Promise<Refusal>
   /** Offers go out again exactly when a new payment may help and none has moved. */
-  refuse(ask: Ask, why: Problem): Refusal
+  refuse(ask: Ask, why: Problem): Refusal | Promise<Refusal>
   inFlight(work: Work, retryAfterMs?: number): Refusal
   unknown(work: Work): Refusal
   delivered(work: Work, held: Held): Refusal
   /** A fault becomes a refusal that gives nothing away; a bug stays a bug. */
-  trouble(ask: Ask, where: string, error: unknown): Refusal
+  trouble(ask: Ask, where: string, error: unknown): Refusal | Promise<Refusal>
 }
 
 /** Makes the refusals. Each is told to whoever observes. */
 export function createRefusals(
   { clock, observe, fault }: Pick<House, 'clock' | 'observe' | 'fault'>,
-  quote: (ask: Ask) => readonly Offer[],
+  quote: Quoting['quote'],
 ): Refusals {
-  function challenge(ask: Ask, why?: Problem): Refusal {
-    const { description, mimeType } = ask.sale
-    const offers = quote(ask)
-    if (offers.length === 0) return refused(ask, unpayable)
+  function challenge(ask: Ask, why?: Problem): Refusal | Promise<Refusal> {
+    const offers = quote(ask, why)
+    return offers instanceof Promise
+      ? offers.then((made) => offered(ask, why ?? (made.length > 0 ? undefined : unanswered), made))
+      : offered(ask, why, offers)
+  }
+
+  function offered(ask: Ask, why: Problem | undefined, offers: readonly Offer[]): Refusal {
+    const { description, mimeType, plan } = ask.sale
+    if (offers.length === 0) return refused(ask, why ?? unpayable)
     const reason = why ?? required
     const said: Challenge = {
       resource: ask.resource,
@@ -36,6 +44,7 @@ export function createRefusals(
       problem: reason,
       ...(description !== undefined && { description }),
       ...(mimeType !== undefined && { mimeType }),
+      ...(plan && { plan: { name: plan.name, rights: rightsOf(plan) } }),
     }
     const { request } = ask
     const { url } = ask.resource
@@ -44,7 +53,7 @@ export function createRefusals(
     return { kind: 'refused', problem: reason, challenge: said }
   }
 
-  function refuse(ask: Ask, why: Problem): Refusal {
+  function refuse(ask: Ask, why: Problem): Refusal | Promise<Refusal> {
     return problems[why.code].status === 402 ? challenge(ask, why) : refused(ask, why)
   }
 
@@ -90,6 +99,12 @@ const required = problem(
   'payment-required',
   'Pay one of the offers and send the request again with the proof.',
 )
+/** Every rail that makes its offers one by one was asked in vain. */
+const unanswered = problem(
+  'rail-unavailable',
+  'No payment can be taken just now. Nothing was taken; send the same request again later.',
+  { retryAfterMs: RETRY_MS },
+)
 const unpayable = problem(
   'misconfigured',
   'No payment rail can take this price. Tell the operator of this service.',
@@ -99,6 +114,16 @@ const unpayable = problem(
 export const unpaid: Problem = problem(
   'credential-unsupported',
   'This service takes a payment, and the credential has none.',
+)
+/** Checked before the money is taken. */
+export const unfitting: Problem = problem(
+  'token-insufficient',
+  'This token cannot be topped up with this plan any more. Nothing was taken; buy a new one.',
+)
+/** The payment was locked and has been taken, so that its payer has the proof. */
+export const provenNow: Problem = problem(
+  'token-invalid',
+  'The payment for this token has been taken. Show the preimage with it.',
 )
 /** The payment was claimed for another request. */
 export const foreign: Problem = problem(

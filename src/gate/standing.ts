@@ -62,7 +62,8 @@ export function createStanding({ ledger, rails, clock, observe, fault }: House):
 
   async function look(): Promise<void> {
     if (!looks) return
-    await read()
+    // What is on the list needs no journal, and the next round reads on where this one stopped.
+    await read().catch((error: unknown) => fault('stands', error))
     const now = clock.now()
     const due = [...list.values()].filter(({ nextAt }) => nextAt <= now).slice(0, LOOK_ROUND_MAX)
     for (let i = 0; i < due.length; i += LOOK_AT_ONCE)

@@ -9,6 +9,7 @@ import {
   post,
   step,
   transfer,
+  under,
   voidTransfer,
 } from './ledger.ts'
 import type { Mark } from './ledger.ts'
@@ -18,6 +19,9 @@ import type { Draft } from './row.ts'
 
 /** Most rows that one reading of the journal gives. */
 const JOURNAL_LIMIT_MAX = 10_000
+
+/** Most transfers that one reading by their keys gives. */
+const UNDER_LIMIT_MAX = 1_000
 
 /** A call of a verb as a plain value, so that it can wait in a batch and cross a thread. */
 export type Command =
@@ -46,8 +50,14 @@ export type Command =
     }
   | { readonly verb: 'expire'; readonly at: number; readonly key: string; readonly claim: number }
   | { readonly verb: 'find'; readonly key: string }
-  | { readonly verb: 'pending' }
-  | { readonly verb: 'balances' }
+  | { readonly verb: 'pending'; readonly purpose: string | undefined }
+  | {
+      readonly verb: 'under'
+      readonly prefix: string
+      readonly after: string
+      readonly limit: number
+    }
+  | { readonly verb: 'balances'; readonly account: string | undefined }
   | { readonly verb: 'journal'; readonly after: number; readonly limit: number }
 
 /** Runs a command. The answer is that of the ledger's verb of the same name. */
@@ -66,9 +76,11 @@ export function perform(page: Page, command: Command): Awaited<ReturnType<Ledger
     case 'find':
       return find(page, command.key)
     case 'pending':
-      return pending(page)
+      return pending(page, command.purpose)
+    case 'under':
+      return under(page, command.prefix, command.after, command.limit)
     case 'balances':
-      return balances(page)
+      return balances(page, command.account)
     case 'journal':
       return journal(page, command.after, command.limit)
   }
@@ -109,8 +121,13 @@ export function createLedger({ send, close }: Runner, clock: Clock): Ledger {
     },
     expire: async (key, claim) => ask({ verb: 'expire', at: at(), key, claim }),
     find: async (key) => ask({ verb: 'find', key }),
-    pending: async () => ask({ verb: 'pending' }),
-    balances: async () => ask({ verb: 'balances' }),
+    pending: async (purpose) => ask({ verb: 'pending', purpose }),
+    async under(prefix, after, limit) {
+      assert(prefix !== '', 'a prefix is not empty')
+      assert(Number.isSafeInteger(limit) && limit > 0, 'a limit is a whole number above zero')
+      return ask({ verb: 'under', prefix, after, limit: Math.min(limit, UNDER_LIMIT_MAX) })
+    },
+    balances: async (account) => ask({ verb: 'balances', account }),
     async journal(after, limit) {
       assert(Number.isSafeInteger(after) && after >= 0, 'a sequence number is whole')
       assert(Number.isSafeInteger(limit) && limit > 0, 'a limit is a whole number above zero')

@@ -110,7 +110,14 @@ const call: fc.Arbitrary<Call> = fc.oneof(
           ledger.expire(k, c),
     ),
   },
-  { weight: 1, arbitrary: fc.constant<Call>((ledger) => ledger.pending()) },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom(undefined, 'p', 'q').map(
+      (purpose): Call =>
+        (ledger) =>
+          ledger.pending(purpose),
+    ),
+  },
   { weight: 1, arbitrary: fc.constant<Call>(async (ledger) => sorted(await ledger.balances())) },
   {
     weight: 1,

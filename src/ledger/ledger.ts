@@ -118,20 +118,30 @@ export function find(page: Page, key: string): Held | undefined {
   return entry && toHeld(page, entry)
 }
 
-/** Pending transfers, oldest first. */
-export function pending(page: Page): readonly Held[] {
+/** Pending transfers, oldest first; with a purpose only those for it, and only their steps are read. */
+export function pending(page: Page, purpose: string | undefined): readonly Held[] {
   page.flush()
-  return page.store.pending().map((key) => {
+  return page.store.pending().flatMap((key) => {
     const entry = page.entry(key)
     assert(entry?.state === 'pending', `${key} is pending in the list of the pending`)
+    return purpose === undefined || entry.purpose === purpose ? [toHeld(page, entry)] : []
+  })
+}
+
+/** Transfers whose keys begin with the prefix, in the order of the keys. */
+export function under(page: Page, prefix: string, after: string, limit: number): readonly Held[] {
+  page.flush()
+  return page.store.keys(prefix, after, limit).map((key) => {
+    const entry = page.entry(key)
+    assert(entry, `${key} is in the list of the keys`)
     return toHeld(page, entry)
   })
 }
 
 /** Accounts that stand elsewhere than at zero. */
-export function balances(page: Page): readonly Balance[] {
+export function balances(page: Page, account?: string): readonly Balance[] {
   page.flush()
-  return page.store.standings().map(toBalance).filter(isOpen)
+  return page.store.standings(account).map(toBalance).filter(isOpen)
 }
 
 /** Rows after a sequence number. */

@@ -107,13 +107,28 @@ export function memory({ clock = systemClock }: { readonly clock?: Clock } = {})
         return true
       }),
     find: async (key) => run(() => books.get(key)),
-    pending: async () => run(() => [...books.values()].filter(({ state }) => state === 'pending')),
-    balances: async () => run(() => sums([...books.values()])),
+    pending: async (purpose) =>
+      run(() => [...books.values()].filter((held) => isPending(held, purpose))),
+    under: async (prefix, after, limit) =>
+      run(() =>
+        [...books.values()]
+          .filter(({ key }) => key.startsWith(prefix) && key > after)
+          .toSorted((a, b) => (a.key < b.key ? -1 : 1))
+          .slice(0, limit),
+      ),
+    balances: async (account) =>
+      run(() =>
+        sums([...books.values()]).filter((one) => one.account === (account ?? one.account)),
+      ),
     journal: async (after, limit) => run(() => rows.slice(after, after + limit)),
     async close() {
       closed = true
     },
   }
+}
+
+function isPending(held: Held, purpose: string | undefined): boolean {
+  return held.state === 'pending' && (purpose === undefined || held.purpose === purpose)
 }
 
 /** A copy of the transfer as JSON would give it back. */

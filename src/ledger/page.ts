@@ -50,7 +50,10 @@ export interface Store {
   standing(account: string, asset: string): Standing | undefined
   /** Keys of pending transfers, oldest first. */
   pending(): readonly string[]
-  standings(): readonly Standing[]
+  /** Keys that begin so and stand behind `after`, in their order. */
+  keys(prefix: string, after: string, limit: number): readonly string[]
+  /** All of them, or those of one account. */
+  standings(account?: string): readonly Standing[]
   lines(after: number, limit: number): readonly Line[]
   /** Appends the lines, and puts positions (one a key) and standings in the place of those before. */
   write(changes: Changes): void

@@ -139,6 +139,9 @@ function migrate(db: DatabaseSync, file: string): void {
   }
 }
 
+/** Stands behind every character that a key may hold. */
+const LAST = '\u{10ffff}'
+
 /** The store over an open database. Its statements are prepared once. */
 export function createStore(db: DatabaseSync): Store {
   const tail = db.prepare('SELECT sequence, hash FROM journal ORDER BY sequence DESC LIMIT 1')
@@ -152,6 +155,10 @@ export function createStore(db: DatabaseSync): Store {
   const place = db.prepare('INSERT OR REPLACE INTO positions VALUES (?, ?, ?, ?, ?)')
   const standing = db.prepare('SELECT * FROM standings WHERE account = ? AND asset = ?')
   const standings = db.prepare('SELECT * FROM standings')
+  const standingsOf = db.prepare('SELECT * FROM standings WHERE account = ?')
+  const keys = db.prepare(
+    'SELECT key FROM positions WHERE key > ? AND key >= ? AND key < ? ORDER BY key LIMIT ?',
+  )
   const put = db.prepare('INSERT OR REPLACE INTO standings VALUES (?, ?, ?, ?, ?)')
 
   const write = ({ lines, positions, standings }: Changes): void => {
@@ -172,7 +179,10 @@ export function createStore(db: DatabaseSync): Store {
     position: (key) => found(position.get(key), toPosition),
     standing: (account, asset) => found(standing.get(account, asset), toStanding),
     pending: () => pending.all().map(({ key }) => text(key)),
-    standings: () => standings.all().map(toStanding),
+    keys: (prefix, after, limit) =>
+      keys.all(after, prefix, `${prefix}${LAST}`, limit).map(({ key }) => text(key)),
+    standings: (account) =>
+      (account === undefined ? standings.all() : standingsOf.all(account)).map(toStanding),
     lines: (after, limit) => lines.all(after, limit).map(toLine),
     write,
   }

@@ -1,32 +1,47 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { PlansSettings } from '../adapters/plans.ts'
 import type { PriceRequest, Routes } from '../adapters/routes.ts'
 import type { Clock } from '../core/ports.ts'
 
 /** The sample API: what it sells, for how much. Each route shows one thing that a seller may want. */
 export const routes: Routes = {
   'GET /weather': {
-    price: '0.001 USD',
+    price: ['0.001 USD', '2 SAT'],
     description: 'The weather at a place',
     mimeType: 'application/json',
   },
   'GET /report/:id': {
-    price: ({ query }: PriceRequest) => `${writeCents(readPages(query) ?? 1)} USD`,
+    price: ({ query }: PriceRequest) => {
+      const pages = readPages(query) ?? 1
+      return [`${writeCents(pages)} USD`, `${pages * 15} SAT`]
+    },
     description: 'A report, a cent a page',
     mimeType: 'text/plain',
     keep: true,
   },
   'POST /echo': {
-    price: '0.002 USD',
+    price: ['0.002 USD', '3 SAT'],
     description: 'What you sent, counted',
     mimeType: 'application/json',
   },
   'GET /stream': {
-    price: '0.005 USD',
+    price: ['0.005 USD', '8 SAT'],
     description: 'Five events, one a second',
     mimeType: 'text/event-stream',
   },
+  'GET /quote': {
+    plan: 'hundred',
+    description: 'A quote; a token pays for a hundred',
+    mimeType: 'application/json',
+  },
   'GET /health': 'free',
   'GET /': 'free',
+}
+
+/** What is sold as tokens: a hundred quotes, or money to spend on everything that has a price. */
+export const plans: PlansSettings = {
+  hundred: { price: ['0.05 USD', '80 SAT'], uses: 100 },
+  balance: { price: ['1 USD', '1500 SAT'], balance: '1 USD' },
 }
 
 /** A route as a reader would try it. */
@@ -49,6 +64,12 @@ export const samples: readonly Sample[] = [
   },
   { method: 'POST', path: '/echo', price: '0.002 USD', about: 'paid for just this body' },
   { method: 'GET', path: '/stream', price: '0.005 USD', about: 'server-sent events' },
+  {
+    method: 'GET',
+    path: '/quote',
+    price: '0.05 USD',
+    about: 'sold as a token for a hundred requests',
+  },
 ]
 
 /** Most pages of a report. */
@@ -65,6 +86,7 @@ export function createApi(
     const [path = '', query = ''] = (request.url ?? '').split('?', 2)
     if (path === '/weather') return json(response, 200, weather(clock.now()))
     if (path === '/echo') return json(response, 200, echo(await bodyOf(request)))
+    if (path === '/quote') return json(response, 200, quoteOf(clock.now()))
     if (path === '/health') return json(response, 200, { ok: true })
     if (path === '/stream') return stream(response, clock)
     if (path.startsWith('/report/')) return report(response, path, query)
@@ -76,6 +98,16 @@ function weather(at: number): object {
   const hour = new Date(at).getUTCHours()
   const celsius = Math.round(12 - 6 * Math.cos((hour / 12) * Math.PI))
   return { place: 'Tolsey', celsius, sky: hour % 6 === 0 ? 'rain' : 'clear', at }
+}
+
+const quotes = [
+  'Payment required.',
+  'A price is a sentence that everybody reads.',
+  'What is owed and what is paid are two lines of one book.',
+]
+
+function quoteOf(at: number): object {
+  return { quote: quotes[at % quotes.length] }
 }
 
 async function bodyOf(request: IncomingMessage): Promise<Buffer> {

@@ -13,6 +13,14 @@ export interface Faults {
   readonly loseAnswers: number
   /** The seller's connections to the node break. */
   readonly deadRpc: boolean
+  /** The seller's Lightning node answers so much later. */
+  readonly nodeDelayMs: number
+  /** So many of the next invoices are made, and the node's answer is lost. */
+  readonly loseInvoices: number
+  /** Lightning payments stay where they are on the way, until it is switched off. */
+  readonly stuckHtlcs: boolean
+  /** No Lightning payment finds a way to the seller. */
+  readonly noRoute: boolean
 }
 
 /** Faults that are used up one by one. */
@@ -34,10 +42,29 @@ const DELAY_MS_MAX = 600_000
 /** Most of a kind at once. */
 const COUNT_MAX = 1_000_000
 
-const none: Faults = { delayMs: 0, drop: 0, loseSends: 0, loseAnswers: 0, deadRpc: false }
+/** Most invoices that are lost in a row: each stands in a list. */
+const INVOICES_MAX = 10_000
 
-/** Switches, all off. */
-export function createSwitches(): Switches {
+const none: Faults = {
+  delayMs: 0,
+  drop: 0,
+  loseSends: 0,
+  loseAnswers: 0,
+  deadRpc: false,
+  nodeDelayMs: 0,
+  loseInvoices: 0,
+  stuckHtlcs: false,
+  noRoute: false,
+}
+
+const most: Partial<Record<keyof Faults, number>> = {
+  delayMs: DELAY_MS_MAX,
+  nodeDelayMs: DELAY_MS_MAX,
+  loseInvoices: INVOICES_MAX,
+}
+
+/** Switches, all off. Who has to do something about it is told of each change. */
+export function createSwitches(changed: (faults: Faults) => void = () => undefined): Switches {
   let faults = none
   return {
     now: () => faults,
@@ -45,6 +72,7 @@ export function createSwitches(): Switches {
       const read = readFaults(said)
       if (typeof read === 'string') return read
       faults = { ...faults, ...read }
+      changed(faults)
       return undefined
     },
     take(fault) {
@@ -54,6 +82,7 @@ export function createSwitches(): Switches {
     },
     reset() {
       faults = none
+      changed(faults)
     },
   }
 }
@@ -70,9 +99,9 @@ function readFaults(said: Json): Partial<Faults> | string {
 function refuse(name: string, value: Json): string | undefined {
   if (!Object.hasOwn(none, name))
     return `There is no fault "${name.slice(0, 40)}". There are: ${Object.keys(none).join(', ')}.`
-  if (name === 'deadRpc')
-    return typeof value === 'boolean' ? undefined : '"deadRpc" is true or false.'
-  const max = name === 'delayMs' ? DELAY_MS_MAX : COUNT_MAX
+  if (typeof none[name as keyof Faults] === 'boolean')
+    return typeof value === 'boolean' ? undefined : `"${name}" is true or false.`
+  const max = most[name as keyof Faults] ?? COUNT_MAX
   const whole = Number.isInteger(value) && Number(value) >= 0 && Number(value) <= max
   return whole ? undefined : `"${name}" is a whole number between 0 and ${max}.`
 }

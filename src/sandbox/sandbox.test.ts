@@ -9,6 +9,7 @@ import { after, before, suite, test } from 'node:test'
 import { ExactEvmScheme } from '@x402/evm'
 import { wrapFetchWithPayment, x402Client } from '@x402/fetch'
 import { privateKeyToAccount } from 'viem/accounts'
+import { createLnd } from '../rails/lightning/adapters/index.ts'
 import { FAULTS_PATH } from './admin.ts'
 import type { Sandbox, SandboxOptions } from './sandbox.ts'
 import { startSandbox } from './sandbox.ts'
@@ -21,7 +22,7 @@ async function directoryFor(t: TestContext): Promise<string> {
 
 async function sandboxFor(t: TestContext, options: Partial<SandboxOptions> = {}): Promise<Sandbox> {
   const stateDir = options.stateDir ?? (await directoryFor(t))
-  const sandbox = await startSandbox({ port: 0, ...options, stateDir })
+  const sandbox = await startSandbox({ port: 0, lightning: false, ...options, stateDir })
   t.after(() => sandbox.stop())
   return sandbox
 }
@@ -86,11 +87,12 @@ suite('the sample API', () => {
   test('every sample is asked for with a 402, and what is free is free', async () => {
     const sandbox = get()
     const { gateway, routes } = sandbox.describe()
-    assert.equal(routes.length, 4)
+    assert.equal(routes.length, 5)
     for (const { method, url } of routes) {
       const response = await fetch(url, method === 'POST' ? { method, body: 'x' } : { method })
       assert.equal(response.status, 402, url)
       assert.ok(response.headers.get('payment-required'), url)
+      assert.match(response.headers.get('www-authenticate') ?? '', /^L402 macaroon=/, url)
       await response.body?.cancel()
     }
     assert.deepEqual(await (await fetch(`${gateway}/health`)).json(), { ok: true })
@@ -104,7 +106,7 @@ suite('the sample API', () => {
     const sandbox = get()
     const gained = await meter(sandbox)
     const pay = buyerOf(sandbox)
-    const [weather, report, echo, stream] = sandbox.describe().routes
+    const [weather, report, echo, stream, quote] = sandbox.describe().routes
     const sent = { method: 'POST', body: 'hello' }
     const sunny = await pay(weather?.url ?? '')
     assert.equal(sunny.status, 200)
@@ -119,6 +121,31 @@ suite('the sample API', () => {
     // Paid before the first event; the rest need not be waited for.
     await events.body?.cancel()
     assert.equal(await gained(), 38_000n)
+    const first = await pay(quote?.url ?? '')
+    assert.equal(first.status, 200)
+    assert.equal(await gained(), 88_000n)
+    // Ninety-nine more come with the token.
+    assert.ok(first.headers.get('tolsey-token'))
+  })
+
+  test('a Lightning wallet pays for each sample in another process, as LND is asked', async () => {
+    const { lightning, routes } = get().describe()
+    assert(lightning)
+    const node = createLnd({ ...lightning, network: 'regtest' })
+    for (const { method, url } of routes) {
+      const init = method === 'POST' ? { method, body: 'x' } : { method }
+      const asked = await fetch(url, init)
+      await asked.body?.cancel()
+      const field = asked.headers.get('www-authenticate') ?? ''
+      const [, token, invoice = ''] = /macaroon="([^"]+)", invoice="([^"]+)"/.exec(field) ?? []
+      const paid = await node.pay?.({ invoice, feeMaxMsat: 5_000n, timeoutMs: 20_000 })
+      assert.equal(paid?.state, 'succeeded', url)
+      const authorization = `L402 ${token}:${paid.preimage}`
+      const served = await fetch(url, { ...init, headers: { authorization } })
+      assert.equal(served.status, 200, url)
+      await served.body?.cancel()
+    }
+    await node.close()
   })
 
   test('what cannot be served is not charged', async () => {

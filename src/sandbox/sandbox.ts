@@ -13,14 +13,17 @@ import type { Observe } from '../core/event.ts'
 import type { Clock, Ledger } from '../core/ports.ts'
 import { PaymentError } from '../core/problem.ts'
 import { sqlite } from '../ledger/sqlite.ts'
+import { l402 } from '../protocols/l402/http.ts'
 import { x402 } from '../protocols/x402/http.ts'
 import { evm } from '../rails/evm/rail.ts'
 import { accountOf } from '../rails/evm/signer.ts'
+import { lightning } from '../rails/lightning/rail.ts'
+import { createMacaroonMint, createMacaroons } from '../tokens/macaroon/index.ts'
 import { createSeller } from '../adapters/seller.ts'
 import type { OpenSeller } from '../adapters/seller.ts'
 import { files } from '../vault/files.ts'
 import { FAULTS_PATH, createAdmin } from './admin.ts'
-import { createApi, routes, samples } from './api.ts'
+import { createApi, plans, routes, samples } from './api.ts'
 import type { Chain } from './chain.ts'
 import { startChain } from './chain.ts'
 import { cutting } from './cut.ts'
@@ -29,6 +32,8 @@ import { createSwitches } from './faults.ts'
 import type { Keys } from './keys.ts'
 import { facilitatorKey, keepKeys } from './keys.ts'
 import { lock } from './lock.ts'
+import { startSandboxLightning } from './node.ts'
+import type { LightningAccess, SandboxLightning } from './node.ts'
 import type { Front } from './page.ts'
 import { answerFront } from './page.ts'
 import type { Proxy } from './proxy.ts'
@@ -55,6 +60,8 @@ export interface SandboxOptions {
   readonly stateDir: string
   readonly clock?: Clock
   readonly observe?: Observe
+  /** Whether the API is sold over Lightning too; true if absent. */
+  readonly lightning?: boolean
   /** Told, in a sentence, what a person should know: for instance that a kept chain could not be read. */
   readonly notice?: (sentence: string) => void
 }
@@ -67,6 +74,8 @@ export interface Description {
   readonly rpc: string
   readonly buyer: { readonly privateKey: string; readonly address: string }
   readonly seller: { readonly address: string }
+  /** The buyer's Lightning node, as LND over REST; absent where there is no Lightning. */
+  readonly lightning?: LightningAccess
   readonly routes: readonly {
     readonly method: string
     readonly url: string
@@ -124,19 +133,15 @@ async function build(options: SandboxOptions, ends: End[]): Promise<Sandbox> {
   ends.push(() => server.close())
   const gateway = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 
-  const chain = await startChain({
-    stateFile: join(stateDir, 'chain.json'),
-    clock,
-    ...(options.notice && { notice: options.notice }),
-  })
-  ends.push(() => chain.stop())
+  const { notice = () => undefined } = options
+  const [chain, lightning] = await startBoth(options, clock, notice, ends)
   if (await isNew(chain, keys)) {
     await setBooksAside(options)
     await fund(chain, keys)
   }
   const saver = createSaver(() => chain.save(), clock)
   ends.push(() => saver.stop())
-  const faults = createSwitches()
+  const faults = createSwitches((now) => lightning?.apply(now))
   const proxy = await startProxy({
     rpc: chain.rpc,
     faults,
@@ -148,10 +153,10 @@ async function build(options: SandboxOptions, ends: End[]): Promise<Sandbox> {
 
   const ledger = await sqlite({ file: join(stateDir, BOOKS), clock })
   ends.push(() => ledger.close())
-  const seller = await open(options, keys, chain, proxy, ledger, gateway)
+  const seller = await open(options, { keys, chain, proxy, lightning }, ledger, gateway)
   ends.push(() => seller.close())
   const facilitator = await facilitate(options, keys, chain, proxy, ends)
-  const description = describe(gateway, facilitator.url, proxy, keys)
+  const description = describe(gateway, facilitator.url, proxy, keys, lightning)
   const front: Front = { ...description, usdc: chain.usdc, faults: gateway + FAULTS_PATH, samples }
   const api = createApi(clock)
   const admin = createAdmin(faults, chain)
@@ -176,6 +181,26 @@ async function build(options: SandboxOptions, ends: End[]): Promise<Sandbox> {
     describe: () => description,
     stop: () => (ended ??= unwind(ends)),
   }
+}
+
+/** Chain and Lightning at once; if one cannot start, the other is stopped too. */
+async function startBoth(
+  { stateDir, lightning = true }: SandboxOptions,
+  clock: Clock,
+  notice: (sentence: string) => void,
+  ends: End[],
+): Promise<readonly [Chain, SandboxLightning | undefined]> {
+  const stateFile = join(stateDir, 'chain.json')
+  const started = await Promise.allSettled([
+    startChain({ stateFile, clock, notice }),
+    lightning ? startSandboxLightning(clock, notice) : undefined,
+  ])
+  const [chain, nodes] = started
+  if (nodes.status === 'fulfilled') ends.push(() => nodes.value?.stop())
+  if (chain.status === 'fulfilled') ends.push(() => chain.value.stop())
+  if (chain.status === 'rejected') throw chain.reason
+  if (nodes.status === 'rejected') throw nodes.reason
+  return [chain.value, nodes.value]
 }
 
 /** Takes the port before anything else is begun. */
@@ -246,12 +271,18 @@ async function moveAside(books: string): Promise<string | undefined> {
   return `${books}.old`
 }
 
+/** What the seller stands on. */
+interface World {
+  readonly keys: Keys
+  readonly chain: Chain
+  readonly proxy: Proxy
+  readonly lightning: SandboxLightning | undefined
+}
+
 /** The seller, made of the same parts as any other. */
 async function open(
   { stateDir, clock = systemClock, observe }: SandboxOptions,
-  keys: Keys,
-  { batcher }: Chain,
-  proxy: Proxy,
+  { keys, chain, proxy, lightning: nodes }: World,
   ledger: Ledger,
   gateway: string,
 ): Promise<OpenSeller> {
@@ -262,13 +293,17 @@ async function open(
     payTo: identity(keys.seller).address,
     signer: keys.settler,
     refundSigner: keys.seller,
-    batcher,
+    batcher: chain.batcher,
     ...watched,
   })
+  const ln = nodes && lightning({ node: nodes.seller, network: 'regtest', clock })
+  const macaroons = createMacaroons({ secrets: [keys.secret] })
   return createSeller({
     secret: keys.secret,
-    rails: [rail],
-    protocols: [x402([rail])],
+    rails: [rail, ...(ln ? [ln] : [])],
+    protocols: [x402([rail]), ...(ln ? [l402({ parts: [ln], mint: macaroons })] : [])],
+    mints: [createMacaroonMint(macaroons)],
+    plans,
     ledger,
     vault: files({ directory: join(stateDir, 'kept'), clock }),
     // Not the host: the port may be another next time.
@@ -304,7 +339,13 @@ async function facilitate(
   return running
 }
 
-function describe(gateway: string, facilitator: string, { rpc }: Proxy, keys: Keys): Description {
+function describe(
+  gateway: string,
+  facilitator: string,
+  { rpc }: Proxy,
+  keys: Keys,
+  lightning: SandboxLightning | undefined,
+): Description {
   const [buyer = ''] = keys.buyers
   return {
     gateway,
@@ -312,6 +353,7 @@ function describe(gateway: string, facilitator: string, { rpc }: Proxy, keys: Ke
     rpc,
     buyer: identity(buyer),
     seller: { address: identity(keys.seller).address },
+    ...(lightning && { lightning: lightning.buyer }),
     routes: samples.map(({ method, path, price }) => ({ method, url: gateway + path, price })),
   }
 }

@@ -344,6 +344,30 @@ export function ledgerSuite(name: string, make: () => Promise<Subject>): void {
       assert.deepEqual(pending[2], await ledger.find('c'))
     })
 
+    prove('finds transfers by how their keys begin, in order, in pieces', async (subject) => {
+      const { ledger, clock } = subject
+      for (const key of ['draw/b/2', 'draw/a/2', 'draw/a/10', 'draw/a', 'draw/aa/1', 'other'])
+        await ledger.transfer(charge(clock, { key }))
+      await ledger.void('draw/a/2', 'work-failed')
+      const keys = async (prefix: string, after = '', limit = 10): Promise<readonly string[]> =>
+        (await ledger.under(prefix, after, limit)).map(({ key, state }) => `${key} ${state}`)
+      assert.deepEqual(await keys('draw/a/'), ['draw/a/10 pending', 'draw/a/2 voided'])
+      assert.deepEqual(await keys('draw/a/', 'draw/a/10'), ['draw/a/2 voided'])
+      assert.deepEqual(await keys('draw/a/', '', 1), ['draw/a/10 pending'])
+      assert.deepEqual(await keys('draw/c'), [])
+      assert.equal((await keys('d')).length, 5)
+    })
+
+    prove('tells the balances of one account', async ({ ledger, clock }) => {
+      await ledger.transfer(charge(clock))
+      const legs = [{ debit: 'world/chain', credit: 'other' }]
+      await ledger.transfer(charge(clock, { key: 'b', asset: 'eur', amount: 3n, legs }))
+      const other = { account: 'other', asset: 'eur', posted: 0n, pending: 3n }
+      assert.deepEqual(await ledger.balances('other'), [other])
+      assert.deepEqual(await ledger.balances('nobody'), [])
+      assert.equal((await ledger.balances()).length, 4)
+    })
+
     prove('chains its journal from 64 zeros', async ({ ledger, clock }) => {
       await ledger.transfer(charge(clock, { note: { z: 1, a: 'é', 10: [true], 9: null } }))
       clock.advance(3)

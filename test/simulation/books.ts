@@ -50,8 +50,9 @@ function through(
     void: (...args) => around('void', args, () => ledger.void(...args)),
     expire: (...args) => around('expire', args, () => ledger.expire(...args)),
     find: (...args) => around('find', args, () => ledger.find(...args)),
-    pending: () => around('pending', [], () => ledger.pending()),
-    balances: () => around('balances', [], () => ledger.balances()),
+    pending: (...args) => around('pending', args, () => ledger.pending(...args)),
+    under: (...args) => around('under', args, () => ledger.under(...args)),
+    balances: (...args) => around('balances', args, () => ledger.balances(...args)),
     journal: (...args) => around('journal', args, () => ledger.journal(...args)),
     close: () => Promise.resolve(),
   }
@@ -95,7 +96,15 @@ function createStore(): Store {
       return found && { ...found }
     },
     pending: () => pending().map(({ key }) => key),
-    standings: () => [...standings.values()].map((one) => ({ ...one })),
+    keys: (prefix, after, limit) =>
+      [...positions.keys()]
+        .filter((key) => key.startsWith(prefix) && key > after)
+        .toSorted()
+        .slice(0, limit),
+    standings: (account) =>
+      [...standings.values()]
+        .filter((one) => one.account === (account ?? one.account))
+        .map((one) => ({ ...one })),
     lines: (after, limit) => lines.slice(after, after + limit),
     write(changes) {
       lines.push(...changes.lines)

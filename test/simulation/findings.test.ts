@@ -86,12 +86,14 @@ function createShop(settlePoint: SettlePoint) {
       query: '',
       url: 'http://api.test/a',
     },
-    sale: { price: readPrice('0.000005 USD'), settle: settlePoint, account: 'sales/a' },
+    sale: { prices: [readPrice('0.000005 USD')], settle: settlePoint, account: 'sales/a' },
     request: 'r',
     ...(credential && { credential }),
   })
   const gate = make(ledger)
-  const [offer] = gate.challenge(ask()).challenge?.offers ?? []
+  const said = gate.challenge(ask())
+  assert('kind' in said, 'nobody must be asked')
+  const [offer] = said.challenge?.offers ?? []
   assert(offer)
   return {
     gate,

@@ -122,10 +122,11 @@ export function askFor(gate: Gate, key: string, settle: SettlePoint = 'before-re
       query: '',
       url: 'http://api.test/a',
     },
-    sale: { price: readPrice('0.000005 USD'), settle, account: 'sales/a' },
+    sale: { prices: [readPrice('0.000005 USD')], settle, account: 'sales/a' },
     request: 'r',
   }
-  const [offer] = gate.challenge(bare).challenge?.offers ?? []
+  const said = gate.challenge(bare)
+  const [offer] = 'kind' in said ? (said.challenge?.offers ?? []) : []
   if (!offer) throw new Error('The gate offers something.')
   return { ...bare, credential: { offer, proof: key } }
 }

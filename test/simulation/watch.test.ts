@@ -301,17 +301,18 @@ function passing(gate: Gate, change: (pass: Pass) => Pass): Gate {
 
 /** Asks for a new payment where the gate has said something else. */
 function refusing(gate: Gate, code: string): Gate {
-  const anew = <T extends { readonly kind: string } | Refusal>(
+  const anew = async <T extends { readonly kind: string } | Refusal>(
     entry: T,
-    challenge: () => Refusal,
-  ): T | Refusal => ('problem' in entry && entry.problem.code === code ? challenge() : entry)
+    challenge: () => Refusal | Promise<Refusal>,
+  ): Promise<T | Refusal> =>
+    'problem' in entry && entry.problem.code === code ? await challenge() : entry
   return {
     ...gate,
     async admit(ask) {
-      const challenge = (): Refusal => gate.challenge(ask)
-      const entry = anew(await gate.admit(ask), challenge)
+      const challenge = (): Refusal | Promise<Refusal> => gate.challenge(ask)
+      const entry = await anew(await gate.admit(ask), challenge)
       if (entry.kind !== 'pass') return entry
-      return { ...entry, finish: async (good) => anew(await entry.finish(good), challenge) }
+      return { ...entry, finish: async (good) => await anew(await entry.finish(good), challenge) }
     },
   }
 }

@@ -23,7 +23,8 @@ const PATIENCE_MS = 240_000
 serve<BuyersStart>(async (start, tell) => {
   const { directory, keys } = start
   const diary = join(directory, files.diary)
-  const write = (line: Line): void => appendFileSync(diary, `${JSON.stringify(line)}\n`)
+  const write = (line: Omit<Line, 'at'>): void =>
+    appendFileSync(diary, `${JSON.stringify({ ...line, at: Date.now() })}\n`)
   const weather = createWeather(createDice(start.seed), start.share)
   const books = await sqlite({ file: join(directory, files.books) })
   const ledger = unreliable(books, weather, ['close'])
@@ -51,13 +52,15 @@ serve<BuyersStart>(async (start, tell) => {
     })
     const mine = past.filter((line) => line.by === by)
     const last = mine.at(-1)
+    // What he had before him when he died, he has not read; what he was waiting for, he asks for again.
     if (last?.what === 'head') write({ ...last, what: 'cut', text: 'the buyer died' })
-    const open = last?.what === 'asked' ? last : undefined
+    const open = last?.what === 'asked' || last?.what === 'died' ? last : undefined
+    if (open) write({ ...open, what: 'died' })
     const dice = createDice(start.seed).fork()
     for (let n = open?.n ?? (last?.n ?? 0) + 1; !ending.signal.aborted; n++) {
       const path = `${dice.pick(PATHS)}?by=${directory.split('/').at(-1)}-${by}&n=${n}`
       now = { by, n, url: n === open?.n ? open.url : dice.pick(start.origins) + path }
-      write({ ...now, what: 'asked' })
+      if (n !== open?.n) write({ ...now, what: 'asked' })
       write({ ...now, ...(await buy(payer, now.url)) })
     }
   }

@@ -10,6 +10,8 @@ export interface Door {
   readonly url: string
   /** How many requests went in, by what they are. */
   readonly counts: Readonly<Record<string, number>>
+  /** Targets of which a good answer left whoever is behind the door, and did not come out of it in whole. */
+  readonly lost: ReadonlySet<string>
   stop(): Promise<void>
 }
 
@@ -75,14 +77,17 @@ interface Answer {
 export async function openDoor(parts: DoorParts): Promise<Door> {
   const counts: Record<string, number> = {}
   const count = (name: string): void => void (counts[name] = (counts[name] ?? 0) + 1)
+  const lost = new Set<string>()
   const server = createServer((request, response) => {
-    pass(parts, count, request, response).catch(() => response.destroy())
+    const lose = (): void => void lost.add(request.url ?? '')
+    pass(parts, count, lose, request, response).catch(() => response.destroy())
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     counts,
+    lost,
     async stop() {
       server.close()
       server.closeAllConnections()
@@ -94,6 +99,7 @@ export async function openDoor(parts: DoorParts): Promise<Door> {
 async function pass(
   parts: DoorParts,
   count: (name: string) => void,
+  lose: () => void,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
@@ -102,20 +108,21 @@ async function pass(
   parts.onRequest?.(body)
   const { weather } = parts
   const mishap = weather.strikes() ? weather.pick(parts.kinds) : undefined
-  const forward = (): Promise<Answer> => send(parts, request, body)
+  const forward = (): Promise<Answer> => send(parts, request, body, lose)
+  const out = (answer: Answer): void => whole(response, answer, lose)
   switch (mishap) {
     case 'refused':
       return void response.destroy()
     case 'answer lost':
-      await forward()
+      if (isGood(await forward())) lose()
       return void response.destroy()
     case 'cut':
-      return cut(response, await forward())
+      return cut(response, await forward(), lose)
     case 'twice':
-      return whole(response, await Promise.race([forward(), forward()]))
+      return out(await first([forward(), forward()], lose))
     case 'late':
       await later(weather.dice.next() * LATE_MS_MAX)
-      return whole(response, await forward())
+      return out(await forward())
     case 'status 500':
     case 'status 429':
     case 'status 502':
@@ -123,8 +130,27 @@ async function pass(
     case 'garbage':
       return void response.end('<html>')
     case undefined:
-      return whole(response, await forward())
+      return out(await forward())
   }
+}
+
+/** The answer that comes first; the other one is nobody's. */
+async function first(both: readonly Promise<Answer>[], lose: () => void): Promise<Answer> {
+  let answer: Answer | undefined
+  try {
+    answer = await Promise.race(both)
+    return answer
+  } finally {
+    for (const one of both)
+      one.then(
+        (other) => void (other !== answer && isGood(other) && lose()),
+        () => undefined,
+      )
+  }
+}
+
+function isGood({ status }: Pick<Answer, 'status'>): boolean {
+  return status === 200
 }
 
 function later(ms: number): Promise<void> {
@@ -133,7 +159,12 @@ function later(ms: number): Promise<void> {
   })
 }
 
-function send(parts: DoorParts, from: IncomingMessage, body: Buffer): Promise<Answer> {
+function send(
+  parts: DoorParts,
+  from: IncomingMessage,
+  body: Buffer,
+  lose: () => void,
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const to = parts.to()
     if (to === undefined) return reject(new Error('Nobody is there.'))
@@ -141,18 +172,43 @@ function send(parts: DoorParts, from: IncomingMessage, body: Buffer): Promise<An
     const url = to + (parts.path ?? from.url ?? '/')
     const asking = ask(url, { method, headers, agent: false }, (answered) => {
       const { statusCode: status = 502, headers } = answered
-      bytesOf(answered).then((body) => resolve({ status, headers, body }), reject)
+      bytesOf(answered).then(
+        (body) => resolve({ status, headers, body }),
+        (error: unknown) => {
+          // Whoever is behind died in the middle of it.
+          if (isGood({ status })) lose()
+          reject(error)
+        },
+      )
     })
-    return asking.on('error', reject).end(body)
+    asking.on('error', (error) => {
+      if (isBroken(error)) lose()
+      reject(error)
+    })
+    return asking.end(body)
   })
 }
 
-function whole(response: ServerResponse, { status, headers, body }: Answer): void {
+/** Died while it was asked: its first byte may have been on its way. Who was not there has lost nothing. */
+function isBroken(error: Error): boolean {
+  return 'code' in error && (error.code === 'ECONNRESET' || error.code === 'EPIPE')
+}
+
+function whole(
+  response: ServerResponse,
+  { status, headers, body }: Answer,
+  lose: () => void,
+): void {
+  const toldSo = (): void => void (isGood({ status }) && lose())
+  // Whoever asked may have gone.
+  if (response.destroyed) return toldSo()
+  response.once('close', () => response.writableFinished || toldSo())
   response.writeHead(status, fieldsOf(headers)).end(body)
 }
 
 /** The head says how long the body is, and the body is not as long. */
-function cut(response: ServerResponse, { status, headers, body }: Answer): void {
+function cut(response: ServerResponse, { status, headers, body }: Answer, lose: () => void): void {
+  if (isGood({ status })) lose()
   response.writeHead(status, { ...fieldsOf(headers), 'content-length': body.length })
   response.write(body.subarray(0, body.length / 2), () => response.destroy())
 }

@@ -27,7 +27,10 @@ export interface Evidence {
   readonly served: number
   /** Charges that the chain shows. */
   readonly charges: number
-  /** Answers that were lost after their first byte, where nothing is kept, or whose body a buyer never read. */
+  /**
+   * Purchases whose answer left the seller and was seen to be lost, by a door or by a buyer's death, and could not be had
+   * again: because it was not kept, or because the buyer had its head and did not ask again.
+   */
   readonly lostOnTheWay: number
   /** Purchases that buyers' books still hold open: there is no evidence yet that they can never be taken. */
   readonly stillReserved: number
@@ -42,6 +45,8 @@ export interface Places {
   readonly buyers: readonly { readonly directory: string; readonly addresses: readonly string[] }[]
   /** What each buyer had at first. */
   readonly purse: bigint
+  /** Addresses of which a good answer was lost between seller and buyer. */
+  readonly lost: () => ReadonlySet<string>
 }
 
 /** Most sentences that are told. */
@@ -67,7 +72,8 @@ export async function examine(places: Places): Promise<Evidence> {
   const stories = (await Promise.all(places.buyers.map(storiesOf))).flat()
   let stillReserved = 0
   for (const place of places.buyers) stillReserved += await compareBuyer(places, place, wrong)
-  const counted = stories.map((story) => judge(story, chargesOf, unkept))
+  const lost = places.lost()
+  const counted = stories.map((story) => judge(story, chargesOf, unkept, lost))
   const sum = (name: keyof Counters): number => counted.reduce((all, one) => all + one[name], 0)
   wrong.push(...counted.flatMap((one) => one.sentences))
   return {
@@ -87,7 +93,7 @@ export async function examine(places: Places): Promise<Evidence> {
 }
 
 /** One thing that a buyer asked for. */
-interface Story {
+export interface Story {
   readonly url: string
   readonly lines: readonly Line[]
   readonly end: Line | undefined
@@ -101,27 +107,32 @@ async function storiesOf({ directory }: { readonly directory: string }): Promise
   }
   return [...stories].map(([url, lines]) => {
     const last = lines.at(-1)
-    const isOver = last?.what !== 'asked' && last?.what !== 'head'
+    const isOver = last !== undefined && !['asked', 'head', 'died'].includes(last.what)
     return { url, lines, end: isOver ? last : undefined }
   })
 }
 
-interface Judged extends Counters {
+/** What a story counts as. */
+export interface Judged extends Counters {
   readonly lost: boolean
   readonly sentences: readonly string[]
 }
 
-function judge(
+/** Judges a story by the charges of its address, the spends whose answers the vault did not take, and what doors saw. */
+export function judge(
   { url, lines, end }: Story,
   chargesOf: ReadonlyMap<string, readonly string[]>,
   unkept: ReadonlySet<string>,
+  lostWays: ReadonlySet<string>,
 ): Judged {
   const spends = chargesOf.get(url) ?? []
   const served = end?.what === 'served'
-  const hadHead = lines.some(({ what }) => what === 'head')
+  // Nobody's word is enough: a door saw the answer go astray, or the buyer died over it.
+  const astray = lostWays.has(url) || lines.some(({ what }) => what === 'died')
+  const unread = end?.what === 'cut' && (astray || end.text !== undefined)
   // Without a vault, and where the vault failed, an answer that left is gone.
-  const mayBeGone = url.includes('/plain?') || spends.some((spend) => unkept.has(spend)) || hadHead
-  const lost = end?.what === 'cut' || (end?.what === 'gone' && mayBeGone)
+  const isUnkept = url.includes('/plain?') || spends.some((spend) => unkept.has(spend))
+  const lost = spends.length > 0 && (unread || (end?.what === 'gone' && isUnkept && astray))
   const freeDeliveries = served && spends.length === 0 ? 1 : 0
   const doubleCharges = Math.max(0, spends.length - 1)
   const paidUndelivered = spends.length > 0 && !served && !lost ? 1 : 0

@@ -42,8 +42,9 @@ interface Life {
   readonly done: Promise<Readonly<Record<string, number>>>
 }
 
-/** How often a process is started until it listens. */
+/** How often a process is started until it listens, and how long one start may take. */
 const STARTS_MAX = 20
+const START_MS_MAX = 120_000
 
 /** Starts the first process, and waits until it listens. */
 export async function startMember<T extends Start>(parts: MemberParts<T>): Promise<Member> {
@@ -52,6 +53,8 @@ export async function startMember<T extends Start>(parts: MemberParts<T>): Promi
   const failedStarts: string[] = []
   let [deaths, isCalm, ending] = [0, false, false]
   let port: number | undefined
+  /** The one that listens. */
+  let current: ChildProcess | undefined
   let life = await begin()
 
   /** A start can fail like everything else, and then whoever looks after the process tries again. */
@@ -73,7 +76,7 @@ export async function startMember<T extends Start>(parts: MemberParts<T>): Promi
     })
     const { child } = next
     child.once('exit', (code, signal) => {
-      if (child !== life?.child) return
+      if (child !== current) return
       port = undefined
       if (code !== 0 && !ending && signal !== 'SIGKILL')
         parts.onFailure(`${parts.name} ended with ${code}: ${next.stderr()}`)
@@ -81,7 +84,9 @@ export async function startMember<T extends Start>(parts: MemberParts<T>): Promi
     const seed = start.seed + deaths * STARTS_MAX + tries
     const ahead = start.aheadMs + deaths * aheadMs
     child.send({ start: { ...start, seed, aheadMs: ahead } })
-    port = await next.port
+    const late = setTimeout(() => child.kill('SIGKILL'), START_MS_MAX)
+    port = await next.port.finally(() => clearTimeout(late))
+    current = child
     startsMs.push(Date.now() - startedAt)
     if (isCalm) child.send('calm')
     return next

@@ -48,15 +48,16 @@ export type Said =
 export type Word = 'calm' | 'stop'
 
 /**
- * A line of a buyer's diary. `asked` and `head` are written before what follows is known; the others end a purchase:
+ * A line of a buyer's diary. `asked`, `head` and `died` are written before what follows is known; the others end a purchase:
  * `served` with the whole answer, `cut` when only its head came, `gone` for "delivered before", `refused`.
  */
 export interface Line {
   readonly by: number
   readonly n: number
   readonly url: string
-  readonly what: 'asked' | 'head' | 'served' | 'cut' | 'gone' | 'refused'
+  readonly what: 'asked' | 'head' | 'died' | 'served' | 'cut' | 'gone' | 'refused'
   readonly text?: string
+  readonly at: number
 }
 
 /** Files in a process's directory. */

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { soak } from './soak.ts'
 
-const FOR_MS = 15_000
+const FOR_MS = 12_000
 
 test('with one in a hundred of everything failing nothing is free, charged twice, lost or refused', async () => {
   const report = await soak({
@@ -28,5 +28,6 @@ test('with one in a hundred of everything failing nothing is free, charged twice
   assert.ok(report.served > 0 && report.charges >= report.served, JSON.stringify(report))
   const { mishaps, deaths } = report
   assert.ok(Object.values(mishaps).reduce((sum, n) => sum + n, 0) > 0, JSON.stringify(mishaps))
-  assert.ok(Object.values(deaths).reduce((sum, n) => sum + n, 0) > 0, JSON.stringify(deaths))
+  // At the end the three who take money die in any case.
+  assert.ok(Object.values(deaths).reduce((sum, n) => sum + n, 0) > 3, JSON.stringify(deaths))
 })

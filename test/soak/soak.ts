@@ -38,7 +38,8 @@ export interface Soak {
   readonly buyers: number
   /**
    * Whether a second seller, which is killed now and then, shares the books of a first that is not. Without it the first is
-   * killed, and the clock of who comes after it is ahead: what the dead held is free then.
+   * killed, and the clock of who comes after it is ahead: what the dead held is free then. So that nobody need wait for what
+   * is held at the end, all who take money die once more.
    */
   readonly pair: boolean
   readonly tell: (progress: Progress) => void
@@ -96,6 +97,8 @@ interface World {
   readonly mortals: readonly Member[]
   readonly buyers: readonly Member[]
   readonly sellers: readonly Member[]
+  /** Sellers and facilitators. */
+  readonly takers: readonly Member[]
   readonly wire: Door
   readonly web: readonly Door[]
   readonly examine: () => Promise<Evidence>
@@ -115,6 +118,8 @@ export async function soak(options: Soak): Promise<Report> {
   phase = 'closing'
   world.weather.calm()
   for (const member of world.members) member.calm()
+  if (!options.pair)
+    await Promise.all(world.takers.map((one) => one.kill(world.weather.dice.next() * PAUSE_MS_MAX)))
   for (const group of [world.buyers, world.sellers, world.members]) {
     const open = group.filter(({ name }) => told[name] === undefined)
     await Promise.all(open.map(async (one) => void (told[one.name] = await one.stop())))
@@ -206,6 +211,7 @@ async function build(options: Soak, ends: AsyncDisposableStack): Promise<World> 
   const places = {
     chain,
     purse: PURSE,
+    lost: () => new Set([firstDoor, secondDoor].flatMap(urlsLost)),
     buyers: purses,
     sellers: [
       { directory: join(root, 'seller'), payee: payee.address },
@@ -219,6 +225,7 @@ async function build(options: Soak, ends: AsyncDisposableStack): Promise<World> 
     mortals: options.pair ? members.slice(1) : members,
     buyers,
     sellers,
+    takers: [...sellers, ...facilitators],
     wire,
     web,
     dropped,
@@ -266,6 +273,10 @@ async function openWire(
   })
   ends.defer(() => wire.stop())
   return { wire, dropped: () => dropped }
+}
+
+function urlsLost({ url, lost }: Door): readonly string[] {
+  return [...lost].map((target) => url + target)
 }
 
 function methodsOf(body: Buffer): readonly string[] {

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import type { Clock } from '../../core/ports.ts'
 import { PaymentError } from '../../core/problem.ts'
 import type { Broadcast, Rpc } from './rpc.ts'
-import { ANSWER_BYTES_MAX, createRpc, readNumber } from './rpc.ts'
+import { ANSWER_BYTES_MAX, RPC_TIMEOUT_MS, createRpc, readNumber } from './rpc.ts'
 
 const clock: Clock = { now: () => 0, sleep: () => new Promise(() => undefined) }
 /** Waits nowhere, except for its own end. */
@@ -96,6 +96,63 @@ test('a node that failed is asked last for a while', async () => {
   assert.deepEqual(asked, [0, 1, 1])
 })
 
+test('where all rest, the one whose rest ends soonest is asked first', async () => {
+  let now = 0
+  const asked: number[] = []
+  const up = new Set<number>()
+  const nodes = [0, 1].map((index) => () => {
+    asked.push(index)
+    if (!up.has(index)) throw new TypeError('down')
+    return { result: '0x1' }
+  })
+  const rpc = client(nodes, { ...hasty, now: () => (now += 1) })
+  await assert.rejects(rpc.read('eth_blockNumber', [], readNumber), PaymentError)
+  up.add(1)
+  assert.equal(await rpc.read('eth_blockNumber', [], readNumber), 1n)
+  asked.length = 0
+  // The first has failed once more meanwhile.
+  await rpc.read('eth_blockNumber', [], readNumber)
+  assert.deepEqual(asked, [1])
+})
+
+test('a moment in which nobody is there is waited for, but not for longer than one answer may take', async () => {
+  for (const count of [1, 2]) {
+    let failures = 3
+    const node: Node = () => {
+      if (failures-- > 0) throw new TypeError('down')
+      return { result: '0x1' }
+    }
+    const rpc = client(Array.from({ length: count }, () => node))
+    assert.equal(await rpc.read('eth_blockNumber', [], readNumber), 1n)
+  }
+  let [asked, now] = [0, 0]
+  const hanging: Node = () => {
+    asked++
+    now += RPC_TIMEOUT_MS
+    throw new TypeError('time is up')
+  }
+  const rpc = client([hanging], { ...hasty, now: () => now })
+  await assert.rejects(rpc.read('eth_blockNumber', [], readNumber), PaymentError)
+  assert.equal(asked, 2)
+})
+
+test('a start asks for the chain once more before it gives up', async () => {
+  for (const failures of [1, 2]) {
+    let left = failures
+    const rpc = createRpc({
+      urls: ['https://node.example'],
+      chainId: 8453,
+      clock: hasty,
+      fetch: async (_, init) => {
+        if (left-- > 0) throw new TypeError('connect refused')
+        return Response.json(echo(JSON.parse(init?.body as string) as Asked))
+      },
+    })
+    if (failures === 1) await rpc.open()
+    else await assert.rejects(rpc.open(), PaymentError)
+  }
+})
+
 test('an endless, a huge and a foreign answer are faults, told without an address', async () => {
   const huge: Node = () => new Response(' '.repeat(ANSWER_BYTES_MAX + 1))
   const foreign: Node = () => Response.json({ jsonrpc: '2.0', id: 99_999, result: '0x1' })
@@ -156,7 +213,8 @@ function seen(answer: (body: unknown) => unknown): {
     fetch: async (_, init) => {
       const body: unknown = JSON.parse(init?.body as string)
       bodies.push(body)
-      return Response.json(answer(body))
+      const said = answer(body)
+      return said instanceof Response ? said : Response.json(said)
     },
   })
   return { rpc, bodies }
@@ -192,6 +250,40 @@ test('a node that does not take many at once is asked one by one, and not tried 
   for (const _ of [1, 2])
     assert.deepEqual(await rpc.many('eth_any', [['0x1'], ['0x2']], readNumber), [1n, 2n])
   assert.equal(bodies.filter(Array.isArray).length, 1)
+})
+
+test('what is no answer to a list says nothing of lists: an error page, an empty body, a plea for patience', async () => {
+  const misses: readonly (() => Response)[] = [
+    () => new Response('<html>', { status: 502 }),
+    () => new Response(null, { status: 500 }),
+    () => Response.json({ error: 'Too Many Requests' }, { status: 429 }),
+    () => Response.json({ jsonrpc: '2.0', id: null, error: { code: -32005 } }),
+  ]
+  for (const miss of misses) {
+    let missed = false
+    const { rpc, bodies } = seen((body) => {
+      if (!Array.isArray(body)) return echo(body as Asked)
+      if (missed) return (body as Asked[]).map(echo)
+      missed = true
+      return miss()
+    })
+    for (const _ of [1, 2])
+      assert.deepEqual(await rpc.many('eth_any', [['0x1'], ['0x2']], readNumber), [1n, 2n])
+    assert.equal(bodies.filter(Array.isArray).length, 3)
+  }
+})
+
+test('one by one, a single miss does not cost the others their answers', async () => {
+  let misses = 1
+  const { rpc, bodies } = seen((body) => {
+    if (Array.isArray(body)) return { jsonrpc: '2.0', id: null, error: { code: -32600 } }
+    const asked = body as Asked
+    return asked.params[0] === '0x2' && misses-- > 0 ? new Response('<html>') : echo(asked)
+  })
+  const list = [['0x1'], ['0x2'], ['0x3']]
+  assert.deepEqual(await rpc.many('eth_any', list, readNumber), [1n, 2n, 3n])
+  // The chain, the list, three, and one of them again.
+  assert.equal(bodies.length, 6)
 })
 
 test('each of several endpoints is asked by itself; fewer than asked for is a fault', async () => {

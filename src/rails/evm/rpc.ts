@@ -13,11 +13,14 @@ export const RPC_TIMEOUT_MS = 4_000
 export const ANSWER_BYTES_MAX: number = 8 * 2 ** 20
 /** How long an endpoint that failed is asked last. */
 export const REST_MS = 10_000
-/** Most endpoints that one question is put to, and how often a single one is asked. */
+/** Most endpoints that one question is put to, and how often it is put in any case. */
 const ATTEMPTS_MAX = 4
 const ATTEMPTS_MIN = 2
-/** Pause before the same endpoint is asked again. */
+/** Pause before the same endpoint is asked again, and how much longer each is than the one before. */
 const PAUSE_MS = 50
+const PAUSE_GROWTH = 4
+/** How long an endpoint that said that it does not take several questions at once is asked one by one. */
+const SINGLE_MS = 600_000
 /** Most endpoints of one chain. */
 const ENDPOINTS_MAX = 16
 /** Most questions in one round trip. */
@@ -90,8 +93,8 @@ interface Endpoint {
   restsUntilAt: number
   /** Whether it has shown to be of our chain. */
   proven: boolean
-  /** Whether it takes several questions at once; false once it did not. */
-  many: boolean
+  /** Until when it is asked one by one: it does not take several questions at once. */
+  singleUntilAt: number
 }
 
 type Said = { readonly result: Json } | { readonly error: NodeError }
@@ -130,12 +133,22 @@ export function createRpc(settings: RpcSettings): Rpc {
     method: string,
     list: readonly (readonly Json[])[],
   ): Promise<readonly Said[]> {
-    if (list.length > 1 && to.many) {
+    if (list.length > 1 && to.singleUntilAt <= clock.now()) {
       const said = await timed(to, method, list, (signal) => exchangeMany(to, method, list, signal))
       if (said.length > 0) return said
-      to.many = false
+      to.singleUntilAt = clock.now() + SINGLE_MS
     }
-    return Promise.all(list.map((params) => post(to, method, params)))
+    return Promise.all(list.map((params) => postTwice(to, method, params)))
+  }
+
+  /** One of many that count together: the more there are, the likelier one of them fails by chance. */
+  async function postTwice(to: Endpoint, method: string, params: readonly Json[]): Promise<Said> {
+    try {
+      return await post(to, method, params)
+    } catch {
+      await clock.sleep(PAUSE_MS)
+      return await post(to, method, params)
+    }
   }
 
   /** Nothing, if the endpoint does not take several questions at once. */
@@ -149,7 +162,8 @@ export function createRpc(settings: RpcSettings): Rpc {
     id += list.length
     const frames = list.map((params, i) => ({ ...frame(method, params), id: first + i }))
     const answer = await exchange(to, frames, signal)
-    if (!Array.isArray(answer)) return []
+    if (isTurnedAway(answer)) return []
+    if (!Array.isArray(answer)) throw new Error('not the answers to the questions')
     const answers: readonly Json[] = answer
     // Their order is free (JSON-RPC 2.0, section 6).
     return frames.map(({ id: asked }) =>
@@ -220,26 +234,44 @@ export function createRpc(settings: RpcSettings): Rpc {
     to.proven = true
   }
 
-  /** Healthy ones first, in the order of the settings. */
-  function order(most: number = ATTEMPTS_MAX): readonly Endpoint[] {
-    const now = clock.now()
-    const healthy = endpoints.filter((e) => e.restsUntilAt <= now)
-    const ordered = [...healthy, ...endpoints.filter((e) => e.restsUntilAt > now)]
-    const repeated = Array.from({ length: ATTEMPTS_MIN }, () => ordered).flat()
-    return repeated.slice(0, Math.max(ATTEMPTS_MIN, Math.min(ordered.length, most)))
+  /** Asks for the chain, and once more if there is no answer: nothing runs yet that would come again. */
+  async function introduce(to: Endpoint): Promise<void> {
+    try {
+      await prove(to)
+    } catch (fault) {
+      if (fault instanceof WrongChain) throw fault
+      await clock.sleep(PAUSE_MS)
+      await prove(to)
+    }
   }
 
-  /** Puts the question to one endpoint after the other until `take` is content with an answer. */
+  /** Healthy ones first, in the order of the settings; then those that rest, the one whose rest ends soonest first. */
+  function order(): readonly Endpoint[] {
+    const now = clock.now()
+    const rest = ({ restsUntilAt }: Endpoint): number => Math.max(restsUntilAt, now)
+    return endpoints.toSorted((a, b) => rest(a) - rest(b))
+  }
+
+  /**
+   * Puts the question to one endpoint after the other until `take` is content with an answer. Where all fail, and fail
+   * quickly, some are tried again: one moment in which nobody is there is no reason to give up.
+   */
   async function rounds<S, T>(
     put: (to: Endpoint) => Promise<S>,
     take: (said: S) => T | undefined,
     missed: (cause: unknown) => void,
   ): Promise<T | undefined> {
-    let before: Endpoint | undefined
-    for (const to of order()) {
-      if (closed) return undefined
-      if (to === before) await clock.sleep(PAUSE_MS)
-      before = to
+    const ordered = order()
+    const least = Math.max(ATTEMPTS_MIN, Math.min(ordered.length, ATTEMPTS_MAX))
+    const untilAt = clock.now() + timeoutMs
+    let failed = false
+    for (let tries = 0; tries < ATTEMPTS_MAX; tries++) {
+      if (closed || (tries >= least && (!failed || clock.now() >= untilAt))) return undefined
+      const to = ordered[tries % ordered.length]
+      assert(to, 'there is an endpoint')
+      const again = Math.floor(tries / ordered.length)
+      if (again > 0) await clock.sleep(PAUSE_MS * PAUSE_GROWTH ** (again - 1))
+      failed = false
       try {
         await prove(to)
         const said = await put(to)
@@ -247,6 +279,7 @@ export function createRpc(settings: RpcSettings): Rpc {
         if (taken !== undefined) return taken
         missed(said)
       } catch (cause) {
+        failed = true
         to.restsUntilAt = clock.now() + REST_MS
         missed(cause)
       }
@@ -308,7 +341,7 @@ export function createRpc(settings: RpcSettings): Rpc {
   return {
     ask,
     async open() {
-      const found = await Promise.allSettled(endpoints.map(prove))
+      const found = await Promise.allSettled(endpoints.map(introduce))
       const faults = found.flatMap((f) => (f.status === 'rejected' ? [f.reason as unknown] : []))
       const wrong = faults.find((fault) => fault instanceof WrongChain)
       if (wrong) throw wrong
@@ -324,7 +357,7 @@ export function createRpc(settings: RpcSettings): Rpc {
     async each<T>(count: number, work: (one: Read) => Promise<T>): Promise<readonly T[]> {
       const done: T[] = []
       let cause: unknown
-      for (const to of new Set(order(endpoints.length))) {
+      for (const to of order()) {
         if (done.length === count) break
         try {
           await prove(to)
@@ -372,7 +405,7 @@ function endpoint(url: string, index: number): Endpoint {
     throw new RangeError(
       `RPC address ${index + 1} of "rpc" has a user name in it, which cannot be sent. Use one with a key in its path.`,
     )
-  return { index, url, restsUntilAt: 0, proven: false, many: true }
+  return { index, url, restsUntilAt: 0, proven: false, singleUntilAt: 0 }
 }
 
 /** The body, up to the limit: a node is trusted with truth, not with memory. */
@@ -405,6 +438,21 @@ function readSaid(answer: Json, asked: number): Said {
   }
   if (result === undefined) throw new Error('not a JSON-RPC answer')
   return { result }
+}
+
+/**
+ * Whether the list as a whole was refused in the words of JSON-RPC (2.0, section 6: one object instead of a list). An error
+ * page, an empty body and a plea for patience say nothing of lists.
+ */
+function isTurnedAway(answer: Json): boolean {
+  if (!isObject(answer)) return false
+  const { error } = answer
+  return isObject(error) && !isBusy(error['code'])
+}
+
+/** Too many requests, in the numbers of HTTP and of EIP-1474. */
+function isBusy(code: Json | undefined): boolean {
+  return code === 429 || code === -32005
 }
 
 function split<T>(list: readonly T[], size: number): readonly (readonly T[])[] {

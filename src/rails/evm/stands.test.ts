@@ -196,9 +196,9 @@ test('a sale whose transfer is gone is booked back by the gate, and its proof bu
   const gate = createGate({ rails: [rail], ledger, offers, clock, observe })
   const { resource } = offerNow()
   const account = 'sales/a'
-  const sale = { price: readPrice('0.01 USD'), settle: 'before-response', account } as const
+  const sale = { prices: [readPrice('0.01 USD')], settle: 'before-response', account } as const
   const ask = { resource, sale, request: 'r' }
-  const [offer] = gate.challenge(ask).challenge?.offers ?? []
+  const [offer] = (await gate.challenge(ask)).challenge?.offers ?? []
   assert(offer)
   const from = await payer()
   const proof = await wallet({ signer: fromAccount(from), clock }).pay(

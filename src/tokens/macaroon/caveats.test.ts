@@ -164,6 +164,6 @@ describe('the published schema of caveats', () => {
 
   test('has a sentence for each condition', () => {
     const sentences = JSON.stringify(schema).match(/"description":"[^"]*\."/g)
-    assert.equal(sentences?.length, 15)
+    assert.equal(sentences?.length, 16)
   })
 })

@@ -100,6 +100,11 @@ export const CaveatsSchema: v.GenericSchema<readonly string[]> = v.pipe(
         `^preimage=${PREIMAGE}$`,
         'Proof of payment, put there by the client; it gives and takes no right.',
       ),
+      said(
+        'offer',
+        '^offer=[ -~]{1,1024}$',
+        'What was offered with the token: the first caveat only, and only by its minter.',
+      ),
       ...suffixes.map(([suffix, condition]) =>
         said(
           `service${suffix}`,

@@ -45,14 +45,14 @@ export interface RootKeys {
 
 /**
  * Root keys under the operator's secrets. The first mints; the others verify until they are rotated out, which ends all
- * tokens that they minted.
+ * tokens that they minted. What is minted for one purpose is foreign to all others.
  * @throws {RangeError} when a secret is missing, short, or a sample.
  */
-export function createRootKeys(secrets: readonly string[]): RootKeys {
+export function createRootKeys(secrets: readonly string[], purpose = 'macaroon'): RootKeys {
   if (secrets.length === 0 || secrets.length > SECRETS_MAX)
     throw new RangeError(`Give between one and ${SECRETS_MAX} secrets for tokens.`)
   const keys = secrets.map((secret): Digest =>
-    hash('sha256', `tolsey/macaroon/${checkSecret(secret)}`, 'binary'),
+    hash('sha256', `tolsey/${purpose}/${checkSecret(secret)}`, 'binary'),
   )
   const [first] = keys
   assert(first, 'there is a first secret')

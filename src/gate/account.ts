@@ -1,0 +1,108 @@
+import { assert } from '../core/assert.ts'
+import type { JsonObject } from '../core/json.ts'
+import { rescale, writePrice } from '../core/money.ts'
+import type { Price } from '../core/money.ts'
+import type { Account, Entry, Plan } from '../core/plan.ts'
+import type { Ask, Held, Leg } from '../core/ports.ts'
+import { WORLD } from '../core/ports.ts'
+
+/** Decimals of a balance: fine enough for every price. */
+export const SCALE = 18
+/** What a plan that is counted by requests holds. */
+export const USES = 'uses'
+/** What a plan that is not counted holds, which is nothing. */
+export const TIME = 'time'
+
+/** An account with what its plan is counted in: {@link USES}, {@link TIME}, or a currency. */
+export interface Known extends Account {
+  readonly unit: string
+}
+
+/** The key under which the books hold an account. */
+export function keyOf(id: string): string {
+  return `account/${id}`
+}
+
+/** The name of the account in the books. */
+export function accountOf(id: string): string {
+  return `tokens/${id}`
+}
+
+/** What the keys of all draws on an account begin with. */
+export function drawsOf(id: string): string {
+  return `draw/${id}/`
+}
+
+/** What the keys of all that went into an account after its opening begin with. */
+export function topUpsOf(id: string): string {
+  return `topup/${id}/`
+}
+
+const DRAW = 'draw'
+
+/** What the books keep of a draw. */
+export function writeDraw({ request, resource: { method, authority, path } }: Ask): JsonObject {
+  return { kind: DRAW, request, what: `${method} ${authority}${path}` }
+}
+
+/** Whether the books hold a draw here. */
+export function isDraw({ note }: Held): boolean {
+  return note['kind'] === DRAW
+}
+
+/** What is written when an account is opened. */
+export function writeAccount(plan: Plan, payment: string, payer: string, now: number): JsonObject {
+  const expiresAt = now + plan.validForMs
+  return { kind: 'account', plan: plan.name, unit: unitOf(plan), expiresAt, payment, payer }
+}
+
+/** The account as its transfer and its steps tell it. */
+export function readAccount(id: string, { note, steps }: Held): Known {
+  const { plan, unit } = note
+  assert(typeof plan === 'string' && typeof unit === 'string', 'an account has a plan and a unit')
+  const ends = steps.filter(({ type }) => type === 'topped-up').map(({ data }) => data)
+  const expiresAt = Math.max(...[note, ...ends].map((said) => Number(said['expiresAt'])))
+  const revoked = steps.some(({ type }) => type === 'revoked')
+  return { id, plan, unit, expiresAt, revoked }
+}
+
+/** What the plan is counted in. */
+export function unitOf({ uses, balance }: Plan): string {
+  if (balance) return balance.currency
+  return uses === undefined ? TIME : USES
+}
+
+/** How much of it a payment brings. */
+export function amountOf({ uses, balance }: Plan): bigint {
+  return balance ? fine(balance) : BigInt(uses ?? 0)
+}
+
+/** A price in the decimals of a balance. */
+export function fine({ amount, scale, currency }: Price): bigint {
+  return rescale(amount, scale, SCALE, currency)
+}
+
+/** One that may take no more than that from all tokens that share it. */
+export function limitLeg(scope: string, most: bigint): Leg {
+  return { debit: `${WORLD}limits`, credit: `limits/${scope}`, ceiling: most }
+}
+
+/** A line of the statement. */
+export function toEntry({ key, note, state, asset, amount, madeAt }: Held): Entry {
+  const what = note['what'] ?? note['plan']
+  return {
+    at: madeAt,
+    type: typeOf(key, note, state),
+    amount:
+      asset === USES || asset === TIME
+        ? `${amount}`
+        : writePrice({ currency: asset, amount, scale: SCALE }),
+    what: typeof what === 'string' ? what : '',
+  }
+}
+
+function typeOf(key: string, note: JsonObject, state: Held['state']): Entry['type'] {
+  if (note['kind'] !== DRAW) return key.startsWith('topup/') ? 'topped-up' : 'bought'
+  if (state === 'pending') return 'held'
+  return state === 'posted' ? 'drawn' : 'released'
+}

@@ -1,0 +1,371 @@
+import { hash } from 'node:crypto'
+import { assert } from '../core/assert.ts'
+import type { Grant } from '../core/credential.ts'
+import type { JsonObject } from '../core/json.ts'
+import type { Account, Plan } from '../core/plan.ts'
+import type { Accounts, Ask, Held, Leg, Pass, Refusal, Transfer } from '../core/ports.ts'
+import { ACCOUNT_FRESH_MS, WORLD } from '../core/ports.ts'
+import type { Problem } from '../core/problem.ts'
+import { problem } from '../core/problem.ts'
+import { allows } from '../core/rights.ts'
+import type { Limit } from '../core/rights.ts'
+import {
+  SCALE,
+  TIME,
+  USES,
+  accountOf,
+  amountOf,
+  drawsOf,
+  fine,
+  keyOf,
+  limitLeg,
+  readAccount,
+  toEntry,
+  topUpsOf,
+  unitOf,
+  writeAccount,
+  writeDraw,
+} from './account.ts'
+import type { Known } from './account.ts'
+import { ACCOUNTS_MAX, DRAW_LIMITS_MAX, TOP_UPS_MAX, SETTLE_MS, WORK_MS } from './limits.ts'
+import type { Refusals } from './refusals.ts'
+import type { House } from './sale.ts'
+import { purposeOf } from './sale.ts'
+import { createWindows } from './windows.ts'
+
+/** What a payment is booked into. */
+export interface Deposit {
+  readonly plan: Plan
+  /** The account, which is opened by it, or stands already. */
+  readonly id: string
+  /** The key of the payment: one payment is booked once. */
+  readonly payment: string
+  readonly payer: string
+}
+
+/** The accounts of tokens: a transfer into one when it is paid, and one out of it for each request. */
+export interface AccountBooks extends Accounts {
+  /** Safe to call twice for one payment. */
+  open(deposit: Deposit): Promise<Account>
+  /** Safe to call twice for one payment. */
+  topUp(deposit: Deposit): Promise<Account>
+  /** Whether a payment for the plan can be booked into the account; to be asked before it is taken. */
+  takes(id: string, plan: Plan): Promise<boolean>
+  /** Why the grant does not cover the request, whatever is left in its account. */
+  forbids(ask: Ask, grant: Grant, plan?: string): Problem | undefined
+  /** Lets the request in for what it takes out of the account. */
+  draw(ask: Ask, grant: Grant): Promise<Pass | Refusal>
+}
+
+/** Makes the accounts. */
+export function createAccounts(
+  { ledger, clock, observe }: Pick<House, 'ledger' | 'clock' | 'observe'>,
+  refusals: Pick<Refusals, 'refuse' | 'trouble'>,
+): AccountBooks {
+  const known = new Map<
+    string,
+    { readonly at: number; readonly account: Promise<Known | undefined> }
+  >()
+  const windows = createWindows()
+
+  /** Many requests of one token ask the books once. */
+  function recall(id: string): Promise<Known | undefined> {
+    const now = clock.now()
+    const before = known.get(id)
+    if (before && now >= before.at && now < before.at + ACCOUNT_FRESH_MS) return before.account
+    const account = look(id)
+    if (known.size >= ACCOUNTS_MAX) known.clear()
+    known.set(id, { at: now, account })
+    const forget = (): void => {
+      if (known.get(id)?.account === account) known.delete(id)
+    }
+    // One that is not there yet may be opened by another process at any moment: nobody is told to pay twice.
+    account.then((found) => found ?? forget(), forget)
+    return account
+  }
+
+  async function look(id: string): Promise<Known | undefined> {
+    const held = await ledger.find(keyOf(id))
+    return held?.state === 'posted' ? readAccount(id, held) : undefined
+  }
+
+  async function open({ plan, id, payment, payer }: Deposit): Promise<Account> {
+    const note = writeAccount(plan, payment, payer, clock.now())
+    const made = await ledger.transfer(into(keyOf(id), plan, id, note))
+    assert(made.outcome !== 'insufficient', 'the outside world is never short of money')
+    const by = made.outcome === 'made' ? payment : made.held.note['payment']
+    assert(by === payment, 'an account is opened by one payment')
+    await ledger.post(keyOf(id))
+    return await afresh(id)
+  }
+
+  async function topUp({ plan, id, payment, payer }: Deposit): Promise<Account> {
+    const key = topUpsOf(id) + hash('sha256', payment, 'hex')
+    await ledger.transfer(into(key, plan, id, { kind: 'topup', plan: plan.name, payment, payer }))
+    await ledger.post(key)
+    const paid = await ledger.find(key)
+    assert(paid?.state === 'posted', 'what is posted stands')
+    const account = await ledger.find(keyOf(id))
+    const isSaid = account?.steps.some((step) => step.data['payment'] === payment)
+    // Said twice after a crash it is the same: the end is counted from the making of the transfer.
+    const data = { payment, expiresAt: paid.madeAt + plan.validForMs }
+    if (!isSaid) await ledger.step(keyOf(id), { type: 'topped-up', data })
+    return await afresh(id)
+  }
+
+  function into(key: string, plan: Plan, id: string, note: JsonObject): Transfer {
+    return {
+      key,
+      purpose: `plan ${plan.name}`,
+      asset: unitOf(plan),
+      amount: amountOf(plan),
+      legs: [{ debit: `${WORLD}plans/${plan.name}`, credit: accountOf(id) }],
+      leaseUntilAt: clock.now() + SETTLE_MS,
+      note,
+    }
+  }
+
+  async function afresh(id: string): Promise<Account> {
+    known.delete(id)
+    const account = await recall(id)
+    assert(account, 'what is posted stands')
+    return account
+  }
+
+  function forbids(ask: Ask, { rights, payerKey }: Grant, plan?: string): Problem | undefined {
+    const [limit] = rights.budget ?? []
+    const price = priced(ask).find(({ currency }) => currency === limit?.most.currency)
+    const leave = allows(
+      rights,
+      {
+        resource: ask.resource,
+        ...(plan !== undefined && { service: plan }),
+        ...(payerKey !== undefined && { payerKey }),
+        ...(price && { price }),
+      },
+      clock.now(),
+    )
+    if (leave.ok) return undefined
+    const code = leave.right === 'expiresAt' ? 'token-exhausted' : 'token-insufficient'
+    return problem(code, leave.detail, { reason: leave.right })
+  }
+
+  async function draw(ask: Ask, grant: Grant): Promise<Pass | Refusal> {
+    const account = await recall(grant.id)
+    if (!account) return refusals.refuse(ask, unpaid)
+    const why = unfit(ask, grant, account)
+    if (why) return refusals.refuse(ask, why)
+    const takes = takesOf(ask, grant, account)
+    if ('code' in takes) return refusals.refuse(ask, takes)
+    const rates = (grant.rights.rate ?? []).map((limit) => ({
+      ...limit,
+      scope: scopeOf(limit, grant),
+    }))
+    const waitMs = windows.take(rates, clock.now())
+    if (waitMs !== undefined) return refusals.refuse(ask, tooOften(waitMs))
+    const short = await hold(takes)
+    return short === undefined ? passOf(ask, takes) : refusals.refuse(ask, usedUp(short))
+  }
+
+  function unfit(ask: Ask, grant: Grant, account: Known): Problem | undefined {
+    if (account.revoked) return revoked
+    if (clock.now() >= account.expiresAt) return over
+    return forbids(ask, grant, account.plan)
+  }
+
+  /** What the request takes: out of the account, and under every limit that the token names. */
+  function takesOf(ask: Ask, grant: Grant, account: Known): readonly Transfer[] | Problem {
+    const { uses = [], budget = [] } = grant.rights
+    if (uses.length + budget.length > DRAW_LIMITS_MAX) return tooManyLimits
+    const { id, plan, unit } = account
+    const counted = uses.map((limit) => limitLeg(scopeOf(limit, grant), BigInt(limit.most)))
+    const pays = { debit: accountOf(id), credit: `drawn/${plan}` }
+    const isFor = ask.sale.plan?.name === plan || ask.sale.takes?.includes(plan) === true
+    if (isFor && (unit === USES || unit === TIME)) {
+      const legs = unit === USES ? [pays, ...counted] : counted
+      return legs.length > 0 ? [takeOf(ask, id, USES, 1n, legs)] : []
+    }
+    const price = priced(ask).find(({ currency }) => currency === unit)
+    if (!price) return otherService
+    // What is spent in one currency cannot be counted in another.
+    if (budget.some(({ most }) => most.currency !== unit)) return otherCurrency
+    const limited = budget.map((limit) => limitLeg(scopeOf(limit, grant), fine(limit.most)))
+    const money = takeOf(ask, id, unit, fine(price), [pays, ...limited])
+    return counted.length > 0 ? [money, takeOf(ask, id, USES, 1n, counted)] : [money]
+  }
+
+  function takeOf(
+    ask: Ask,
+    id: string,
+    asset: string,
+    amount: bigint,
+    legs: readonly Leg[],
+  ): Transfer {
+    const now = clock.now()
+    const time = now.toString(36).padStart(TIME_CHARS, '0')
+    return {
+      key: `${drawsOf(id)}${time}-${ask.request}/${asset}`,
+      purpose: purposeOf(ask.resource),
+      asset,
+      amount,
+      legs,
+      leaseUntilAt: now + (ask.sale.workMs ?? WORK_MS) + SETTLE_MS,
+      note: writeDraw(ask),
+    }
+  }
+
+  /** All or none; the account that is short, if one is. */
+  async function hold(takes: readonly Transfer[]): Promise<string | undefined> {
+    for (const [i, one] of takes.entries()) {
+      const claim = await ledger.transfer(one)
+      if (claim.outcome === 'made') continue
+      await release(takes.slice(0, i))
+      assert(claim.outcome === 'insufficient', 'each request draws under a key of its own')
+      return claim.account
+    }
+    return undefined
+  }
+
+  async function release(takes: readonly Transfer[]): Promise<void> {
+    for (const { key } of takes) await ledger.void(key, 'work-failed')
+  }
+
+  function passOf(ask: Ask, takes: readonly Transfer[]): Pass {
+    const { request } = ask
+    const key = takes[0]?.key ?? `time/${request}`
+    let finished = false
+    return {
+      kind: 'pass',
+      key,
+      async finish(success) {
+        assert(!finished, 'work ends once')
+        finished = true
+        try {
+          if (!success) await release(takes)
+          else if (!(await charged(takes))) return await refusals.refuse(ask, late)
+          return { kind: 'serve' }
+        } catch (error) {
+          return await refusals.trouble(ask, 'draw', error)
+        }
+      },
+      delivered: () => observe({ type: 'delivered', at: clock.now(), request, key }),
+      // What was drawn stays so: whoever asks again asks for another.
+      lost: () => undefined,
+    }
+  }
+
+  /** False when the work has taken so long that the draw was given up. What pays comes last: nobody pays for nothing. */
+  async function charged(takes: readonly Transfer[]): Promise<boolean> {
+    for (const { key } of takes.toReversed()) {
+      // An answer that got lost is asked for once more: what was taken must not be refused.
+      const done = await ledger.post(key).catch(() => ledger.post(key))
+      if (done !== 'posted' && done !== 'replayed') return false
+    }
+    return true
+  }
+
+  async function takes(id: string, plan: Plan): Promise<boolean> {
+    const held = await ledger.find(keyOf(id))
+    if (held?.state !== 'posted' || held.steps.length >= TOP_UPS_MAX) return false
+    const { plan: name, unit, revoked } = readAccount(id, held)
+    return !revoked && name === plan.name && unit === unitOf(plan)
+  }
+
+  return {
+    find: recall,
+    takes,
+    open,
+    topUp,
+    forbids,
+    draw,
+    async left(id) {
+      const account = await recall(id)
+      if (!account || account.unit === TIME) return {}
+      const { unit } = account
+      const standings = await ledger.balances(accountOf(id))
+      const standing = standings.find(({ asset }) => asset === unit)
+      const { posted = 0n, pending = 0n } = standing ?? {}
+      const amount = pending < 0n ? posted + pending : posted
+      return unit === USES
+        ? { uses: Number(amount) }
+        : { balance: { currency: unit, amount, scale: SCALE } }
+    },
+    async statement(id, after, limit) {
+      const lists = [keyOf(id), topUpsOf(id), drawsOf(id)]
+      // The cursor is the number of a list, and the last key in it without what they all begin with.
+      const from = Number(after.slice(0, 1))
+      const found: Held[] = []
+      for (const [i, prefix] of lists.entries()) {
+        const room = limit - found.length
+        if (i < from || room === 0) continue
+        const behind = i === from && after !== '' ? prefix + after.slice(1) : ''
+        found.push(...(await ledger.under(prefix, behind, room)))
+      }
+      const last = found.length === limit ? found.at(-1)?.key : undefined
+      const list = lists.findIndex((prefix) => last?.startsWith(prefix))
+      return {
+        entries: found.map(toEntry).toSorted((a, b) => a.at - b.at),
+        ...(last !== undefined && { next: `${list}${last.slice(lists[list]?.length)}` }),
+      }
+    },
+    async revoke(id) {
+      const account = await look(id)
+      if (account && !account.revoked) await ledger.step(keyOf(id), { type: 'revoked', data: {} })
+      known.delete(id)
+      return account !== undefined
+    },
+  }
+}
+
+/** Digits of a time in base 36: enough until the year 5188. */
+const TIME_CHARS = 9
+
+/** What the request costs those who spend a balance. */
+function priced({ sale }: Ask): Ask['sale']['prices'] {
+  return sale.plan ? [] : sale.prices
+}
+
+/** Where a limit is counted: one that no token has said yet, for the account. */
+function scopeOf({ scope }: Limit<unknown>, { id }: Grant): string {
+  return scope === '' ? id : scope
+}
+
+function tooOften(retryAfterMs: number): Problem {
+  const detail = 'The token is used more often than it may be. Send the request again later.'
+  return problem('rate-limited', detail, { retryAfterMs })
+}
+
+function usedUp(account: string): Problem {
+  return account.startsWith('limits/') ? limitReached : exhausted
+}
+
+const unpaid = problem(
+  'token-invalid',
+  'The token has not been paid for here. Send the request without it to be told how.',
+)
+const revoked = problem('token-invalid', 'The token has been revoked. Buy a new one.')
+const over = problem('token-exhausted', 'The token has expired. Buy a new one.')
+const exhausted = problem(
+  'token-exhausted',
+  'What the token could pay is used up, or too little is left for this. Buy a new one, or top it up.',
+)
+const limitReached = problem(
+  'token-exhausted',
+  'A limit that was written into the token is reached. Use the token that it was made from, or buy a new one.',
+)
+const tooManyLimits = problem(
+  'token-insufficient',
+  `The token names more than ${DRAW_LIMITS_MAX} limits that must be counted.`,
+)
+const otherService = problem(
+  'token-insufficient',
+  'The token is for another service than this. Send the request without it to be told the price.',
+)
+const otherCurrency = problem(
+  'token-insufficient',
+  'A budget of the token is in another currency than what it draws on.',
+)
+const late = problem(
+  'work-timed-out',
+  'The work was not done in time, so the token was not used for it. Send the request again.',
+)
