@@ -6,6 +6,7 @@ import { facilitator } from './facilitator.ts'
 import { gas } from './gas.ts'
 import { install } from './install.ts'
 import { ledger } from './ledger.ts'
+import { lightning } from './lightning.ts'
 import { memory } from './memory.ts'
 import { paid } from './paid.ts'
 import { pinned } from './process.ts'
@@ -26,6 +27,7 @@ const benches: Readonly<Record<string, Bench>> = {
   unpaid,
   paid,
   facilitator,
+  lightning,
   tokens,
   'token-paid': tokenPaid,
   ledger,

@@ -56,6 +56,7 @@ const libraries: Record<string, readonly string[]> = {
   express: ['adapters'],
   fastify: ['adapters'],
   hono: ['adapters'],
+  pg: ['ledger'],
 }
 
 /** Comments, and quoted text so that what looks like a comment in it is none. */

@@ -1,9 +1,9 @@
 import type { Challenge } from '../core/challenge.ts'
 import { isObject } from '../core/json.ts'
-import { writeMoney } from '../core/money.ts'
 import type { Offer } from '../core/offer.ts'
 import type { Protocol, Received } from '../core/ports.ts'
 import type { Resource } from '../core/resource.ts'
+import { sayMoney } from '../payer/policy.ts'
 import { isLoopback } from './request.ts'
 import { jsonOf, readSigns } from './signs.ts'
 import type { Answer, Sign } from './signs.ts'
@@ -11,6 +11,9 @@ import { clean, count, list, span } from './text.ts'
 
 /** Longest time that a payment may sensibly stay payable. */
 const VALIDITY_MS_MAX: number = 10 * 60_000
+
+/** Longest invoice that is shown. */
+const INVOICE_CHARS_MAX = 4_096
 
 /** Whoever would pay: says why an offer cannot be paid, if it cannot. */
 export interface Purse {
@@ -30,6 +33,8 @@ export interface OfferSaid {
   readonly networkName?: string
   readonly payee: string
   readonly timeoutMs: number
+  /** What is paid by, over Lightning. */
+  readonly invoice?: string
   readonly payable: boolean
   /** Why it cannot be paid. */
   readonly why?: string
@@ -107,13 +112,14 @@ async function sayOffer(offer: Offer, protocol: string, known: Knowledge): Promi
   return {
     protocol,
     rail: offer.rail,
-    amount: clean(writeMoney(offer.amount)),
+    amount: clean(sayMoney(offer.amount)),
     units: offer.amount.amount.toString(),
     asset: clean(offer.amount.asset.id),
     network: clean(offer.network),
     ...(name !== undefined && { networkName: name }),
     payee: clean(offer.payee),
     timeoutMs: offer.timeoutMs,
+    ...(offer.invoice !== undefined && { invoice: clean(offer.invoice, INVOICE_CHARS_MAX) }),
     payable: why === undefined,
     ...(why !== undefined && { why: clean(why) }),
   }
@@ -259,7 +265,9 @@ function elsewhere(signs: readonly Sign[], resource: Resource): string[] {
 }
 
 function longest(offers: readonly Offer[]): string[] {
-  const timeoutMs = Math.max(0, ...offers.map((offer) => offer.timeoutMs))
+  // An invoice is paid at once, however long it could be.
+  const signed = offers.filter(({ invoice }) => invoice === undefined)
+  const timeoutMs = Math.max(0, ...signed.map((offer) => offer.timeoutMs))
   if (timeoutMs <= VALIDITY_MS_MAX) return []
   return [
     `An offer asks for a payment that stays payable for ${span(timeoutMs)}; more than ${span(VALIDITY_MS_MAX)} is unusual. Tolsey signs for a shorter time.`,

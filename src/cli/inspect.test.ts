@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { command } from '../../test/tolsey.ts'
+import { plainInvoice } from '../rails/lightning/fixture.test.ts'
 import type { Report } from './explain.ts'
 
 interface Canned {
@@ -20,6 +21,8 @@ const vectors = JSON.parse(
   await readFile(new URL('../protocols/x402/vectors/vectors.json', import.meta.url), 'utf8'),
 ) as { serverUnpaid: { headers: Record<string, string> } }
 
+const invoice = plainInvoice('ab'.repeat(32), 10_000n, Date.now())
+const fresh = { 'cache-control': 'no-store' }
 const payTo = '0xe8B1ff302A740fD2C6e76B620d45508dAEc2DDFf'
 const terms = {
   scheme: 'exact',
@@ -87,7 +90,15 @@ before(async () => {
   canned.set('/garbage', { status: 402, headers: { 'payment-required': '!!!' }, body: '<<<' })
   canned.set('/l402', {
     status: 402,
+    headers: { 'www-authenticate': `L402 macaroon="AGIAJEemVQ==", invoice="${invoice}"`, ...fresh },
+  })
+  canned.set('/forged', {
+    status: 402,
     headers: { 'www-authenticate': 'L402 macaroon="AGIAJEemVQ==", invoice="lnbc100n1pabc"' },
+  })
+  canned.set('/mpp', {
+    status: 402,
+    headers: { 'www-authenticate': 'Payment id="1", method="tempo", intent="charge"' },
   })
   canned.set('/bill', {
     status: 402,
@@ -175,10 +186,30 @@ describe('inspect explains a payment challenge', () => {
   })
 
   test('of a protocol that is not spoken yet', async () => {
-    const { kind, summary, protocols } = await inspect('/l402')
+    const { kind, summary } = await inspect('/mpp')
     assert.equal(kind, 'challenge')
-    assert.match(summary, /L402, which Tolsey does not speak yet/)
+    assert.match(summary, /Payment \(MPP\), which Tolsey does not speak yet/)
+  })
+
+  test('of L402, with the invoice, which is read whole', async () => {
+    const { kind, offers, protocols, warnings } = await inspect('/l402')
+    assert.equal(kind, 'challenge')
+    assert.equal(protocols[0]?.spoken, 'l402')
     assert.equal(protocols[0]?.note, 'A Lightning invoice over 10 sat.')
+    const [offer] = offers
+    assert.deepEqual(
+      [offer?.amount, offer?.units, offer?.networkName],
+      ['10 SAT', '10000', 'Bitcoin Regtest'],
+    )
+    assert.match(offer?.invoice ?? '', /^lnbcrt/)
+    assert.equal(offer?.payable, false)
+    assert.deepEqual(warnings, [])
+  })
+
+  test('of L402 whose invoice is no invoice', async () => {
+    const { summary, unreadable } = await inspect('/forged')
+    assert.match(summary, /none of its offers can be read/)
+    assert.equal(unreadable.length, 1)
   })
 
   test('that nobody can read', async () => {

@@ -118,6 +118,7 @@ function* offerLines(offer: OfferSaid, number: number, { paint }: Terminal): Gen
   yield `  ${number}. ${paint('bold', offer.amount)} on ${network}`
   yield `     to ${offer.payee}`
   yield `     asset ${offer.asset}, payable for ${span(offer.timeoutMs)}`
+  if (offer.invoice !== undefined) yield `     invoice ${offer.invoice}`
   yield offer.payable
     ? `     ${paint('green', 'Your wallet can pay this.')}`
     : `     ${paint('yellow', 'Your wallet cannot pay this:')} ${offer.why ?? ''}`

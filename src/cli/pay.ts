@@ -5,12 +5,13 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { networkName } from '../config/parts.ts'
 import type { Event } from '../core/event.ts'
-import { readPrice, writeMoney } from '../core/money.ts'
+import { readPrice } from '../core/money.ts'
 import type { Offer } from '../core/offer.ts'
 import { PaymentError } from '../core/problem.ts'
 import type { Payment } from '../payer/payment.ts'
-import { paymentOf } from '../payer/payment.ts'
+import { isByToken, paymentOf } from '../payer/payment.ts'
 import type { Question } from '../payer/payer.ts'
+import { sayMoney } from '../payer/policy.ts'
 import { exits, Failure, misuse } from './command.ts'
 import type { Call, Command } from './command.ts'
 import { openPayer } from './purse.ts'
@@ -39,26 +40,28 @@ export const pay: Command = {
   help: [
     'Usage: tolsey pay URL [options]',
     '',
-    'Makes a request; if the answer is a 402, chooses the cheapest offer within your limits, asks you, signs once and',
+    'Makes a request; if the answer is a 402, chooses the cheapest offer within your limits, asks you, pays once and',
     'makes the request again with the payment. The body goes to stdout as it comes, everything else to stderr.',
+    'What was bought and is good for more than one request is shown again without asking.',
     '',
-    'If the answer gets lost, run the same command again: it sends the payment that is already signed, not a second one.',
+    'If the answer gets lost, run the same command again: it sends the payment that is already made, not a second one.',
     'A running sandbox on this machine is paid with its own throw-away money; otherwise the key comes from',
     'TOLSEY_PRIVATE_KEY, TOLSEY_KEYSTORE or "tolsey wallet new".',
     '',
     'Options:',
     ...requestHelp,
-    "      --max PRICE        The most to pay for this request, for instance '0.05 USD' (TOLSEY_MAX, or 1 USD).",
+    "      --max PRICE        The most to pay for this request, fees included: '0.05 USD', '1000 SAT' (TOLSEY_MAX, or 1 USD).",
     '                         Without a terminal it also is the consent to pay up to that much.',
     '  -y, --yes              Pay without asking, within the limits.',
     "      --budget-total PRICE   The most that may ever be spent, for instance '20 USD' (TOLSEY_MAX_TOTAL).",
     '      --network NAME     Pay on this network only (base, eip155:8453); may be given again.',
-    '      --rail NAME        Pay over this rail only (evm).',
+    '      --rail NAME        Pay over this rail only (evm, lightning).',
     '  -i, --include          Put status and headers before the body.',
     '  -o, --output FILE      Write the body to a file.',
     '  -s, --silent           Say nothing but errors.',
     '      --json             One line of JSON: status, headers, body or bodyBase64, and payment with amount, units,',
-    '                         asset, network, payee, reference (the transaction) and verified.',
+    '                         asset, network, payee, reference (the transaction, or the preimage) and verified; over',
+    '                         Lightning also fee, feeUnits and invoice.',
     '',
     'Examples:',
     '  tolsey pay http://127.0.0.1:8402/weather',
@@ -94,6 +97,8 @@ export const pay: Command = {
       })
       const payment = paymentOf(response)
       progress.end(payment, payer.checks)
+      if (isByToken(response) && !call.arguments.flag('silent'))
+        call.terminal.note('Served for a token that was bought before.')
       await deliver(response, payment, call)
       return exitOf(response, payment, call)
     } finally {
@@ -105,6 +110,7 @@ export const pay: Command = {
 function policyOf({ arguments: args, settings }: Call): {
   readonly budget: Call['settings']['budget']
   readonly networks: readonly string[]
+  readonly given: boolean
 } {
   const max = args.text('max')
   const total = args.text('budget-total')
@@ -116,6 +122,7 @@ function policyOf({ arguments: args, settings }: Call): {
       ...(total !== undefined && { total: priceOf(total, '--budget-total') }),
     },
     networks: args.texts('network'),
+    given: max !== undefined,
   }
 }
 
@@ -134,7 +141,7 @@ function initOf({ method, headers, body }: Typed, signal: AbortSignal): RequestI
 /** Shows the offer and asks. Without anybody to ask, only what was typed can be the consent. */
 async function consent(offer: Offer, question: Question, call: Call): Promise<boolean> {
   const { arguments: args, terminal } = call
-  const price = clean(writeMoney(offer.amount))
+  const price = clean(sayMoney(offer.amount))
   if (!args.flag('silent')) for (const line of offerLines(offer, question)) terminal.note(line)
   if (args.flag('yes') || (!terminal.interactive && args.text('max') !== undefined)) return true
   if (terminal.interactive) return terminal.confirm(`Pay ${terminal.tint('bold', price)}?`)
@@ -144,12 +151,17 @@ async function consent(offer: Offer, question: Question, call: Call): Promise<bo
   )
 }
 
-function* offerLines(offer: Offer, { method, url }: Question): Generator<string> {
+function* offerLines(offer: Offer, { method, url, feeMax }: Question): Generator<string> {
   const name = networkName(offer.network)
   const network = name ? `${name} (${clean(offer.network)})` : clean(offer.network)
-  yield `${method} ${clean(url)} costs ${clean(writeMoney(offer.amount))}`
+  const fee = feeMax === undefined ? '' : `, and up to ${feeMax} for the way`
+  yield `${method} ${clean(url)} costs ${clean(sayMoney(offer.amount))}${fee}`
   yield `  on ${network}, to ${clean(offer.payee)}.`
+  if (offer.invoice !== undefined) yield `  Invoice ${clean(offer.invoice, INVOICE_CHARS_MAX)}`
 }
+
+/** Longest invoice that is shown whole. */
+const INVOICE_CHARS_MAX = 4_096
 
 interface Progress {
   readonly observe: (event: Event) => void
@@ -221,18 +233,36 @@ function interrupted(wanted: boolean, cause: unknown): Failure {
 }
 
 function* paymentLines(payment: Payment, checks: boolean): Generator<string> {
-  const { state, offer, receipt, verified, why, problem } = payment
-  const price = clean(writeMoney(offer.amount))
+  const { state, offer, receipt, verified, why, problem, evidence } = payment
+  const price = clean(sayMoney(offer.amount))
+  if (state === 'voided') {
+    yield `The seller did not serve, and gave the payment of ${price} back. Nothing was paid.`
+    if (problem) yield `  The seller says: ${clean(problem.detail)}`
+    return
+  }
   if (state === 'held') {
     yield `The seller did not serve. The payment of ${price} is signed and may still be taken until it expires.`
     if (problem) yield `  The seller says: ${clean(problem.detail)}`
     return
   }
-  yield `Paid ${price} to ${clean(offer.payee)} on ${networkName(offer.network) ?? clean(offer.network)}.`
+  yield `Paid ${price}${feeOf(payment)} to ${clean(offer.payee)} on ${networkName(offer.network) ?? clean(offer.network)}.`
   if (receipt?.reference) yield `  Transaction ${clean(receipt.reference)}`
-  if (verified) yield '  The receipt was checked on the chain.'
+  if (evidence) yield* evidenceLines(payment)
+  else if (verified) yield '  The receipt was checked on the chain.'
   else if (checks) yield `  Not confirmed: ${clean(why ?? '')}`
   else yield '  Not checked on the chain: TOLSEY_RPC names no endpoint.'
+}
+
+function feeOf({ fee }: Payment): string {
+  return fee ? `, and ${clean(sayMoney(fee))} for the way,` : ''
+}
+
+/** The preimage proves the payment, so that nobody needs to be asked. */
+function* evidenceLines({ evidence, why, problem }: Payment): Generator<string> {
+  const { preimage } = evidence ?? {}
+  if (typeof preimage === 'string') yield `  Preimage ${preimage}`
+  if (why !== undefined) yield `  ${clean(why)}`
+  if (problem) yield `  The seller says: ${clean(problem.detail)}`
 }
 
 async function deliver(
@@ -320,17 +350,21 @@ function bodyOf(bytes: Buffer): { readonly body: string } | { readonly bodyBase6
   }
 }
 
-function describe({ offer, receipt, state, verified, why, protocol, problem }: Payment): object {
+function describe(payment: Payment): object {
+  const { offer, receipt, state, verified, why, protocol, problem, fee, evidence } = payment
+  const preimage = typeof evidence?.['preimage'] === 'string' ? evidence['preimage'] : ''
   return {
     protocol,
     rail: offer.rail,
     state,
-    amount: writeMoney(offer.amount),
+    amount: sayMoney(offer.amount),
     units: offer.amount.amount.toString(),
+    ...(fee && { fee: sayMoney(fee), feeUnits: fee.amount.toString() }),
     asset: offer.amount.asset.id,
     network: offer.network,
     payee: offer.payee,
-    reference: receipt?.reference ?? '',
+    ...(offer.invoice !== undefined && { invoice: offer.invoice }),
+    reference: receipt?.reference ?? preimage,
     verified,
     ...(why !== undefined && { why }),
     ...(problem && { problem: { code: problem.code, detail: problem.detail } }),
@@ -340,7 +374,7 @@ function describe({ offer, receipt, state, verified, why, protocol, problem }: P
 /** A 402 that was handed through made no offer that anybody could read. */
 function exitOf(response: Response, payment: Payment | undefined, { terminal }: Call): number {
   if (response.ok) return exits.ok
-  if (payment) return exits.unserved
+  if (payment) return payment.state === 'voided' ? exits.error : exits.unserved
   terminal.note(
     response.status === 402
       ? 'The answer is a 402 without an offer that can be paid; "tolsey inspect" explains it. Nothing was paid.'

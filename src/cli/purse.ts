@@ -2,13 +2,14 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isSameAsset, openChain } from '../config/chain.ts'
 import type { Budget, Settings } from '../config/load.ts'
-import type { Key } from '../config/parts.ts'
+import type { Key, LightningAccess } from '../config/parts.ts'
 import {
   addressOf,
   endpointsOf,
   hexOf,
   networkId,
   openBooks,
+  openLightning,
   openWallets,
   payingProtocols,
   readKeystoreKey,
@@ -16,14 +17,17 @@ import {
 import { Secret } from '../config/secret.ts'
 import type { Observe } from '../core/event.ts'
 import { isObject, readJson } from '../core/json.ts'
-import { writeMoney, writePrice } from '../core/money.ts'
+import { readPrice, writePrice } from '../core/money.ts'
+import type { Price } from '../core/money.ts'
 import type { Offer } from '../core/offer.ts'
 import type { Wallet } from '../core/ports.ts'
 import { PaymentError } from '../core/problem.ts'
 import { memory } from '../ledger/memory.ts'
-import type { Payer, PayerParts } from '../payer/payer.ts'
+import type { Payer, PayerParts, ReadToken } from '../payer/payer.ts'
 import { createPayer } from '../payer/payer.ts'
 import type { Policy } from '../payer/policy.ts'
+import { sayMoney } from '../payer/policy.ts'
+import { saidIn } from '../tokens/macaroon/said.ts'
 import { Failure, misuse } from './command.ts'
 import type { Purse } from './explain.ts'
 import { findSandbox } from './record.ts'
@@ -40,9 +44,15 @@ export interface Holding {
   readonly source: string
 }
 
-/** What a payment draws on: a key if there is one, the books it is written into, and the chains that can be looked at. */
+/**
+ * What a payment draws on: a key and a Lightning node if there are any, the books it is written into, and the chains that can be
+ * looked at.
+ */
 interface Means {
   readonly holding: Holding | undefined
+  readonly lightning?: LightningAccess
+  /** Whether it is the throw-away money of a sandbox. */
+  readonly isPlay: boolean
   readonly directory: string
   readonly rpc: ReadonlyMap<string, readonly string[]>
 }
@@ -140,12 +150,46 @@ async function findMeans(
   // Play money has books of its own, so that it uses up no real budget, and a real key never pays out of them.
   if (!sandbox || (own && !isSame(own.key.address, sandbox.buyer.address))) {
     const holding = own ?? (await fromKeystore(settings, terminal))
-    return { holding, directory: settings.home, rpc: endpointsOf(settings) }
+    const lightning = await ownNode(settings)
+    const rest = { isPlay: false, directory: settings.home, rpc: endpointsOf(settings) }
+    return { holding, ...rest, ...(lightning && { lightning }) }
   }
-  const { directory, buyer } = sandbox
+  const { directory, buyer, lightning } = sandbox
   const reveal = (): Promise<string> => Promise.resolve(buyer.privateKey)
   const holding = { key: { address: buyer.address, reveal }, source: 'the sandbox' }
-  return { holding, directory, rpc: new Map([[networkId('base-sepolia'), [sandbox.rpc]]]) }
+  const rpc = new Map([[networkId('base-sepolia'), [sandbox.rpc]]])
+  return { holding, directory, rpc, isPlay: true, ...(lightning && { lightning }) }
+}
+
+/** One wallet for each rail that there are means for, and the end of their connections. */
+async function walletsOf({
+  holding,
+  lightning,
+  rpc,
+}: Means): Promise<{ readonly wallets: readonly Wallet[]; close(): Promise<void> }> {
+  const onChain = holding ? await openWallets(holding.key, rpc) : []
+  const node = lightning && (await openLightning(lightning).catch(unusable))
+  return {
+    wallets: [...onChain, ...(node ? [node.wallet] : [])],
+    close: async () => node?.close(),
+  }
+}
+
+function unusable(error: unknown): never {
+  if (error instanceof RangeError) throw misuse(error.message)
+  throw error
+}
+
+/** The user's own node, if one is named. */
+async function ownNode({ lnd, nwc }: Settings): Promise<LightningAccess | undefined> {
+  if (!lnd) return nwc && { nwc }
+  const macaroon = await readFile(lnd.macaroonFile).catch(() => undefined)
+  const ca =
+    lnd.caFile === undefined ? '' : await readFile(lnd.caFile, 'utf8').catch(() => undefined)
+  if (!macaroon || ca === undefined)
+    throw new Failure('The file of TOLSEY_LND_MACAROON or TOLSEY_LND_CA cannot be read.')
+  const hex = new Secret(macaroon.toString('hex'))
+  return { url: lnd.url, macaroon: hex, ...(ca !== '' && { ca }) }
 }
 
 /** Hex addresses are written in upper and lower case. */
@@ -163,17 +207,20 @@ function noWallet(url: URL): string {
 
 /** Whoever would pay for that URL, for an explanation; nothing is signed and no password is asked for. */
 export async function findPurse(url: URL, settings: Settings, cwd: string): Promise<Purse> {
-  const { holding, rpc } = await findMeans(url, settings, cwd)
-  if (!holding) return { refuses: () => Promise.resolve(noWallet(url)) }
-  const { address } = holding.key
-  const wallets = await openWallets(holding.key, rpc)
+  const means = await findMeans(url, settings, cwd)
+  const { holding, rpc } = means
+  // Nothing is connected as long as nobody pays.
+  const { wallets } = await walletsOf(means)
+  if (wallets.length === 0) return { refuses: () => Promise.resolve(noWallet(url)) }
+  const address = holding?.key.address
   return {
-    address,
+    ...(address !== undefined && { address }),
     async refuses(offer, protocol) {
       const able = wallets.filter(({ rail, forms }) => rail === offer.rail && forms[protocol])
       if (able.length === 0) return `There is no wallet for ${offer.rail}.`
       const reasons = able.map((wallet) => wallet.refuses(offer))
-      return reasons.includes(undefined) ? lacks(address, offer, rpc) : reasons[0]
+      if (!reasons.includes(undefined)) return reasons[0]
+      return address === undefined ? undefined : lacks(address, offer, rpc)
     },
   }
 }
@@ -192,7 +239,7 @@ async function lacks(
       isSameAsset(asset, offer.amount.asset),
     )
     if (!held || held.amount >= offer.amount.amount) return undefined
-    return `${address} holds ${writeMoney(held)} there.`
+    return `${address} holds ${sayMoney(held)} there.`
   } catch {
     return undefined
   } finally {
@@ -206,7 +253,12 @@ export interface Opening {
   readonly settings: Settings
   readonly cwd: string
   readonly terminal: Terminal
-  readonly policy: { readonly budget: Budget; readonly networks: readonly string[] }
+  readonly policy: {
+    readonly budget: Budget
+    readonly networks: readonly string[]
+    /** Whether the limit was given for just this request: then nothing else may be spent. */
+    readonly given: boolean
+  }
   readonly rail?: string
   readonly confirm: NonNullable<PayerParts['confirm']>
   readonly observe: Observe
@@ -224,27 +276,36 @@ export interface OpenPayer extends Pick<Payer, 'fetch'> {
 /** Opens the payer for a URL: the sandbox's own for a sandbox of this machine, otherwise the user's. */
 export async function openPayer(opening: Opening): Promise<OpenPayer> {
   const { url, settings, cwd, terminal, rail, confirm, observe } = opening
-  const policy = readPolicy(opening)
-  const { holding, directory, rpc } = await findMeans(url, settings, cwd, terminal)
-  const wallets = holding ? ofRail(await openWallets(holding.key, rpc), rail) : []
-  const ledger = holding ? await openBooks(booksFile(directory)) : memory()
+  const means = await findMeans(url, settings, cwd, terminal)
+  const { directory, rpc } = means
+  const policy = readPolicy(opening, means)
+  const { wallets: all, close } = await walletsOf(means)
+  const wallets = all.length > 0 ? ofRail(all, rail) : []
+  const ledger = all.length > 0 ? await openBooks(booksFile(directory)) : memory()
   const protocols = payingProtocols()
   const checkReceipts = rpc.size > 0
   try {
     const parts = { wallets, protocols, ledger, policy: { ...policy, checkReceipts } }
-    const payer = createPayer({ ...parts, confirm, observe })
+    const payer = createPayer({ ...parts, confirm, observe, readToken })
     return {
       fetch: (input, init) => payer.fetch(input, init),
       checks: checkReceipts,
-      close: () => ledger.close(),
-      ...(!holding && { hint: noWallet(url) }),
+      async close() {
+        await close()
+        await ledger.close()
+      },
+      ...(all.length === 0 && { hint: noWallet(url) }),
     }
   } catch (error) {
+    await close()
     await ledger.close()
     if (error instanceof RangeError) throw misuse(error.message)
     throw error
   }
 }
+
+/** Of a token that is no macaroon nothing can be told: it is shown where it was bought. */
+const readToken: ReadToken = (token) => saidIn(token) ?? {}
 
 function ofRail(wallets: readonly Wallet[], rail: string | undefined): readonly Wallet[] {
   if (rail === undefined) return wallets
@@ -254,16 +315,27 @@ function ofRail(wallets: readonly Wallet[], rail: string | undefined): readonly 
   throw misuse(`There is no wallet for the rail "${rail}", only for ${known}.`)
 }
 
-function readPolicy({ policy: { budget, networks } }: Opening): Policy {
-  const { request, day, total } = budget
-  if (request.currency !== day.currency)
+/** What may be spent of a sandbox's bitcoin, where no limit says so. */
+const PLAY = { request: readPrice('10000 SAT'), day: readPrice('100000 SAT') } as const
+
+function readPolicy({ policy, rail }: Opening, { isPlay }: Means): Policy {
+  const { budget, networks, given } = policy
+  const { request, total } = budget
+  const day = isPlay && isBitcoin(request) && !isBitcoin(budget.day) ? PLAY.day : budget.day
+  if (request.currency !== day.currency && !(isBitcoin(request) && isBitcoin(day)))
     throw misuse(
       `The limit for one request is in ${request.currency} and the one for a day in ${day.currency}. Set TOLSEY_MAX_DAY in ${request.currency}.`,
     )
+  // Only whoever asks for that rail: limits in dollars must not be passed by paying with something else.
+  const both = isPlay && rail === 'lightning' && !given && !isBitcoin(request)
   return {
-    perRequest: writePrice(request),
-    perDay: writePrice(day),
+    perRequest: [request, ...(both ? [PLAY.request] : [])].map(writePrice),
+    perDay: [day, ...(both ? [PLAY.day] : [])].map(writePrice),
     ...(total && { total: writePrice(total) }),
     ...(networks.length > 0 && { networks: networks.map(networkId) }),
   }
+}
+
+function isBitcoin({ currency }: Price): boolean {
+  return ['BTC', 'SAT', 'MSAT'].includes(currency)
 }

@@ -1,6 +1,8 @@
 import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Settings } from '../config/load.ts'
+import type { LightningAccess } from '../config/parts.ts'
+import { Secret } from '../config/secret.ts'
 import { isObject, readJson } from '../core/json.ts'
 import type { JsonObject } from '../core/json.ts'
 import { isLoopback } from './request.ts'
@@ -16,6 +18,8 @@ export interface SandboxRecord {
   readonly gateway: string
   readonly rpc: string
   readonly buyer: { readonly address: string; readonly privateKey: string }
+  /** The buyer's Lightning node, if it has one. */
+  readonly lightning?: LightningAccess
 }
 
 /** Puts a sandbox on record; a reader sees the whole of it or nothing. */
@@ -75,7 +79,20 @@ async function readRecord(directory: string): Promise<SandboxRecord | undefined>
   const buyer = isObject(said['buyer']) ? said['buyer'] : {}
   const [address, privateKey] = [textOf(buyer, 'address'), textOf(buyer, 'privateKey')]
   if (!URL.canParse(gateway) || !rpc || !address || !privateKey) return undefined
-  return { directory, gateway, rpc, buyer: { address, privateKey } }
+  const lightning = lightningIn(said)
+  return {
+    directory,
+    gateway,
+    rpc,
+    buyer: { address, privateKey },
+    ...(lightning && { lightning }),
+  }
+}
+
+function lightningIn({ lightning }: JsonObject): LightningAccess | undefined {
+  if (!isObject(lightning)) return undefined
+  const [url, macaroon] = [textOf(lightning, 'url'), textOf(lightning, 'macaroon')]
+  return URL.canParse(url) && macaroon ? { url, macaroon: new Secret(macaroon) } : undefined
 }
 
 /** What another user put into a directory above ours has no say about our books. */

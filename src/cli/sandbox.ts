@@ -91,7 +91,7 @@ function inUse(port: number, cause: unknown): Failure {
 }
 
 function* tell(
-  { gateway, facilitator, rpc, buyer, seller, routes }: Description,
+  { gateway, facilitator, rpc, buyer, seller, lightning, routes }: Description,
   { paint }: Terminal,
   stateDir: string,
   cwd: string,
@@ -111,6 +111,7 @@ function* tell(
     ['chain', rpc],
     ['seller', seller.address],
     ['buyer', buyer.address],
+    ...(lightning ? ([['buyer’s LND', lightning.url]] as const) : []),
   ])
   yield ''
   yield paint('bold', 'What is sold')
@@ -119,6 +120,11 @@ function* tell(
   yield paint('bold', 'Try it in another terminal')
   yield* columns([
     [paint('cyan', `${tolsey} pay ${url}`), 'asks, pays, and shows the answer'],
+    ...(lightning
+      ? ([
+          [paint('cyan', `${tolsey} pay ${url} --rail lightning`), 'the same over Lightning'],
+        ] as const)
+      : []),
     [paint('cyan', `${tolsey} inspect ${url}`), 'explains the price without paying'],
     [paint('cyan', `${tolsey} verify --rpc ${rpc}`), 'checks the books against the chain'],
     [paint('cyan', `curl -i ${url}`), 'shows the 402 itself'],

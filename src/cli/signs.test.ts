@@ -40,7 +40,10 @@ describe('signs of a protocol', () => {
     assert.equal(signs[0]?.note, 'A Lightning invoice over 1000 sat.')
     assert.equal(signs[1]?.note, undefined)
     assert.equal(signs[2]?.note, 'Method tempo, intent charge, 5 of usd.')
-    assert.ok(signs.every(({ spoken }) => spoken === undefined))
+    assert.deepEqual(
+      signs.map(({ spoken }) => spoken),
+      ['l402', 'l402', undefined, undefined],
+    )
   })
 
   test('a login, a word in quotes and plain JSON are no signs', () => {

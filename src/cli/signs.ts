@@ -88,6 +88,7 @@ function* fieldSigns(headers: Headers): Generator<Sign> {
       yield {
         protocol: name.toUpperCase(),
         where,
+        spoken: 'l402',
         ...noted(invoiceNote(parameters.get('invoice'))),
       }
     if (name === 'payment')

@@ -34,6 +34,23 @@ describe('what the environment says', () => {
     assert.notEqual(load({ LOCALAPPDATA: '/local' }, here, 'linux').home, join('/local', 'tolsey'))
   })
 
+  test('a Lightning node is an address with a file, or one secret address', () => {
+    const lnd = { TOLSEY_LND: 'https://127.0.0.1:8080', TOLSEY_LND_MACAROON: 'admin.macaroon' }
+    const macaroonFile = '/somewhere/admin.macaroon'
+    assert.deepEqual(load(lnd, here).lnd, { url: 'https://127.0.0.1:8080', macaroonFile })
+    const ca = load({ ...lnd, TOLSEY_LND_CA: '/tls.cert' }, here).lnd
+    assert.equal(ca?.caFile, '/tls.cert')
+    const nwc = 'nostr+walletconnect://abc?secret=def'
+    const found = load({ TOLSEY_NWC: nwc }).nwc
+    assert.equal(found?.reveal(), nwc)
+    assert.doesNotMatch(inspect(found), /def/)
+    for (const wrong of [
+      { ...lnd, TOLSEY_LND_MACAROON: '' },
+      { ...lnd, TOLSEY_LND: 'here' },
+    ])
+      assert.throws(() => load(wrong, here), /TOLSEY_LND must be the address/)
+  })
+
   test('a port is a number between 0 and 65535', () => {
     assert.equal(load({ TOLSEY_PORT: '0' }).port, 0)
     assert.equal(load({ TOLSEY_PORT: '65535' }).port, 65_535)

@@ -31,6 +31,10 @@ export interface Settings {
   readonly keystore?: string
   readonly password?: Secret
   readonly passwordFile?: string
+  /** LND's REST address, and the files that open it. */
+  readonly lnd?: { readonly url: string; readonly macaroonFile: string; readonly caFile?: string }
+  /** A wallet's address by Nostr Wallet Connect, which holds a secret. */
+  readonly nwc?: Secret
   /** The key that a facilitator sends with. */
   readonly facilitatorKey?: Secret
   /** Endpoints in the order in which they are tried, by what the operator called the network. */
@@ -65,12 +69,16 @@ export function load(
   const password = given(env, 'TOLSEY_PASSWORD')
   const passwordFile = given(env, 'TOLSEY_PASSWORD_FILE')
   const total = given(env, 'TOLSEY_MAX_TOTAL')
+  const lnd = readLnd(env, directory)
+  const nwc = given(env, 'TOLSEY_NWC')
   return {
     port: readPort(given(env, 'TOLSEY_PORT') ?? String(PORT_DEFAULT), 'TOLSEY_PORT'),
     sandbox: resolve(directory, state ?? '.tolsey', 'sandbox'),
     sandboxNamed: state !== undefined,
     home: state === undefined ? homeOf(env, platform) : resolve(directory, state),
     ...(privateKey !== undefined && { privateKey: new Secret(privateKey) }),
+    ...(lnd && { lnd }),
+    ...(nwc !== undefined && { nwc: new Secret(nwc) }),
     ...(facilitatorKey !== undefined && { facilitatorKey: new Secret(facilitatorKey) }),
     ...(keystore !== undefined && { keystore: resolve(directory, keystore) }),
     ...(password !== undefined && { password: new Secret(password) }),
@@ -119,6 +127,19 @@ function readRpc(text: string): Record<string, readonly string[]> {
     ;(found[network] ??= []).push(url)
   }
   return found
+}
+
+function readLnd(env: Env, directory: string): Settings['lnd'] {
+  const url = given(env, 'TOLSEY_LND')
+  if (url === undefined) return undefined
+  const macaroon = given(env, 'TOLSEY_LND_MACAROON')
+  if (!/^https?:\/\//.test(url) || !URL.canParse(url) || macaroon === undefined)
+    throw new SettingError(
+      'TOLSEY_LND must be the address of LND’s REST API, for instance "https://127.0.0.1:8080", and TOLSEY_LND_MACAROON the file of its macaroon.',
+    )
+  const ca = given(env, 'TOLSEY_LND_CA')
+  const macaroonFile = resolve(directory, macaroon)
+  return { url, macaroonFile, ...(ca !== undefined && { caFile: resolve(directory, ca) }) }
 }
 
 function readLimit(env: Env, name: string, otherwise: string): Price {

@@ -3,12 +3,17 @@ import type { Asset } from '../core/money.ts'
 import type { Chance, Ledger, Protocol, Wallet } from '../core/ports.ts'
 import { PaymentError } from '../core/problem.ts'
 import { sqlite } from '../ledger/sqlite.ts'
+import { l402 } from '../protocols/l402/http.ts'
 import { x402 } from '../protocols/x402/http.ts'
 import { createForms } from '../rails/evm/forms.ts'
 import type { Hex } from '../rails/evm/hex.ts'
 import { isAddress } from '../rails/evm/hex.ts'
 import { assetOf as assetOn, networks, resolveNetwork } from '../rails/evm/networks.ts'
 import type { Signer } from '../rails/evm/signer.ts'
+import { createForms as createLightningForms } from '../rails/lightning/forms.ts'
+import { chains, resolveChain } from '../rails/lightning/networks.ts'
+import type { LightningNode } from '../rails/lightning/node.ts'
+import { hashIn } from '../tokens/macaroon/mint.ts'
 import { Secret } from './secret.ts'
 import { SettingError } from './load.ts'
 import type { Settings } from './load.ts'
@@ -22,6 +27,26 @@ export interface Key {
 
 /** The name of a network for people, `Base Sepolia`; undefined for one that is not known. */
 export function networkName(id: string): string | undefined {
+  return bitcoins[id] ?? chainName(id)
+}
+
+/** Names of the networks of Lightning. */
+const LIGHTNING: Readonly<Record<string, true>> = {
+  bitcoin: true,
+  testnet: true,
+  signet: true,
+  regtest: true,
+}
+
+/** The networks of Lightning for people. */
+const bitcoins: Readonly<Record<string, string>> = {
+  [chains['bc'] ?? '']: 'Bitcoin',
+  [chains['tb'] ?? '']: 'Bitcoin Testnet',
+  [chains['tbs'] ?? '']: 'Bitcoin Signet',
+  [chains['bcrt'] ?? '']: 'Bitcoin Regtest',
+}
+
+function chainName(id: string): string | undefined {
   const name = networks.find((network) => network.id === id)?.legacyName
   return name?.replaceAll(/(?:^|-)([a-z])/g, (part, first: string) =>
     part.replace(first, first.toUpperCase()).replace('-', ' '),
@@ -34,9 +59,14 @@ export function networkName(id: string): string | undefined {
  */
 export function networkId(name: string): string {
   try {
-    return resolveNetwork({ network: name }).id
+    return name in LIGHTNING || name.startsWith('bip122:')
+      ? resolveChain(name)
+      : resolveNetwork({ network: name }).id
   } catch {
-    const known = networks.flatMap(({ id, legacyName }) => [legacyName ?? id, id])
+    const known = [
+      ...networks.flatMap(({ id, legacyName }) => [legacyName ?? id, id]),
+      ...Object.keys(LIGHTNING),
+    ]
     throw new SettingError(`The network "${name}" is not known. Known are ${known.join(', ')}.`)
   }
 }
@@ -51,7 +81,10 @@ export function assetOf(id: string): Asset | undefined {
 
 /** Every protocol that a payer reads, without a wallet. */
 export function payingProtocols(): readonly Protocol[] {
-  return [x402([{ forms: createForms({ networks }) }])]
+  return [
+    x402([{ forms: createForms({ networks }) }]),
+    l402({ parts: [{ forms: createLightningForms() }], hashIn }),
+  ]
 }
 
 /** The endpoints of each known network, by its id. Names and ids in the settings may be mixed. */
@@ -123,6 +156,39 @@ export async function openWallets(
   }
   const looks = rpc.size > 0 && { rpc: Object.fromEntries(rpc) }
   return [wallet({ signer: lazy, ...looks })]
+}
+
+/** How a Lightning wallet is reached: as LND over REST, or by Nostr Wallet Connect. */
+export type LightningAccess =
+  | {
+      readonly url: string
+      /** In hex. */
+      readonly macaroon: Secret
+      /** The certificate that the node signed itself, in PEM. */
+      readonly ca?: string
+    }
+  | { readonly nwc: Secret }
+
+/** A wallet, and the end of its connections. */
+export interface OpenWallet {
+  readonly wallet: Wallet
+  close(): Promise<void>
+}
+
+/** A wallet that pays from that node. @throws {RangeError} when address or macaroon cannot be used. */
+export async function openLightning(access: LightningAccess): Promise<OpenWallet> {
+  const { lightningWallet } = await import('../rails/lightning/wallet.ts')
+  const node = await nodeOf(access)
+  return { wallet: lightningWallet({ node }), close: () => node.close() }
+}
+
+async function nodeOf(access: LightningAccess): Promise<LightningNode> {
+  if ('nwc' in access) {
+    const { createNwc } = await import('../rails/lightning/adapters/nwc.ts')
+    return createNwc({ uri: access.nwc.reveal() })
+  }
+  const { createLnd } = await import('../rails/lightning/adapters/lnd.ts')
+  return createLnd({ ...access, macaroon: access.macaroon.reveal() })
 }
 
 type Signing = typeof import('../rails/evm/signer.ts')

@@ -1,6 +1,6 @@
 import type { Balance, Ledger, Leg } from '../core/ports.ts'
 import type { Cost, Rules, Sum } from './policy.ts'
-import { sums, writeCost } from './policy.ts'
+import { sayCost, sums, writeCost } from './policy.ts'
 
 /** How far one limit is used up, amounts as price text. */
 export interface Spent {
@@ -41,7 +41,7 @@ export function explain(rules: Rules, name: string, cost: Cost): string {
   const { sum, scope, unit } = readAccount(name) ?? { sum: 'total' as const, unit: cost.unit }
   const most = writeCost({ unit, amount: rules.limit(sum, unit) ?? 0n })
   const where = scope === undefined ? '' : ` for ${scope}`
-  return `Paying ${writeCost(cost)} would go over ${sum}, which is ${most}${where}.`
+  return `Paying ${sayCost(cost)} would go over ${sum}, which is ${most}${where}.`
 }
 
 /** The standing of what counts now: the total and today, also before anything was spent, and each host. */

@@ -1,11 +1,11 @@
 import type { Offer } from '../core/offer.ts'
-import { writeMoney } from '../core/money.ts'
 import type { Form, Protocol, Wallet } from '../core/ports.ts'
 import { PaymentError } from '../core/problem.ts'
 import type { Found } from './challenge.ts'
 import { quote } from './challenge.ts'
 import { OFFERS_MAX, REASONS_MAX } from './limits.ts'
 import type { Cost, Place, Rules } from './policy.ts'
+import { sayMoney } from './policy.ts'
 
 /** An offer that may be paid, and with what. */
 export interface Choice {
@@ -13,6 +13,7 @@ export interface Choice {
   readonly wallet: Wallet
   readonly form: Form
   readonly offer: Offer
+  /** With the most that paying may cost. */
   readonly cost: Cost
 }
 
@@ -22,6 +23,8 @@ export interface Chooser {
   readonly rules: Rules
   readonly now: number
   readonly place: Place
+  /** Whether a protocol may write its fields: not over those that the caller has set. */
+  readonly mayWrite?: (protocol: Protocol) => boolean
 }
 
 /**
@@ -60,10 +63,25 @@ function weigh(protocol: Protocol, offer: Offer, chooser: Chooser): Choice | str
   const why = rules.refuses(offer, cost, place)
   if (why !== undefined) return because(offer, why)
   if (offer.expiresAt <= now) return because(offer, 'It has expired.')
+  if (chooser.mayWrite && !chooser.mayWrite(protocol)) return because(offer, taken(protocol))
   const [wallet, refusal] = walletFor(protocol, offer, chooser.wallets)
   const form = wallet?.forms[protocol.name]
   if (!wallet || !form) return because(offer, refusal)
-  return { protocol, wallet, form, offer, cost }
+  const whole = wholeCost(offer, wallet, chooser)
+  return typeof whole === 'string'
+    ? because(offer, whole)
+    : { protocol, wallet, form, offer, cost: whole }
+}
+
+/** The cost with the fee that the wallet may have to pay; a sentence if that is too much. */
+function wholeCost(offer: Offer, wallet: Wallet, { rules, place }: Chooser): Cost | string {
+  const cost = rules.cost(offer, wallet.feeMax?.(offer) ?? 0n)
+  if (typeof cost === 'string') return cost
+  return rules.refuses(offer, cost, place) ?? cost
+}
+
+function taken({ name, fields }: Protocol): string {
+  return `The request has a field ${fields.request.join(' or ')} of its own, in which ${name} would have to write.`
 }
 
 function walletFor(
@@ -99,7 +117,7 @@ function nameOf({ protocol, offer }: Choice): string {
 }
 
 function because(offer: Offer, why: string): string {
-  return quote(`${writeMoney(offer.amount)} on ${offer.network}: ${why}`)
+  return quote(`${sayMoney(offer.amount)} on ${offer.network}: ${why}`)
 }
 
 function sentence(reasons: readonly string[], offers: number): string {

@@ -11,6 +11,7 @@ import { text } from 'node:stream/consumers'
 import { after, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { systemClock } from '../core/clock.ts'
+import type { Ledger } from '../core/ports.ts'
 import { PaymentError } from '../core/problem.ts'
 import { sqlite } from '../ledger/sqlite.ts'
 import { asking, closeSellers, counting, honest, receiptFor, selling, toy } from './fakes.test.ts'
@@ -35,7 +36,15 @@ async function buy(): Promise<void> {
       return { ...proof, nonce: process.pid * 1000 + ++signed }
     },
   })
-  const payer = createPayer({ wallets: [wallet], protocols: [toy], ledger, policy })
+  const hanging: Ledger = {
+    ...ledger,
+    async step(key, step, claim) {
+      if (hang === `before ${step.type}`) await fetch(`${url}/hanging`)
+      await ledger.step(key, step, claim)
+      if (hang === `after ${step.type}`) await fetch(`${url}/hanging`)
+    },
+  }
+  const payer = createPayer({ wallets: [wallet], protocols: [toy], ledger: hanging, policy })
   const calls = Array.from({ length: Number(count) }, async () => {
     const response = await payer.fetch(url)
     await response.arrayBuffer()
@@ -140,6 +149,34 @@ function tests(): void {
       await ledger.close()
       assert.deepEqual([total?.posted, total?.pending], [5n * 10n ** 16n, 0n])
     })
+
+    for (const hang of ['before adopted', 'after adopted'])
+      test(`killed while it takes over (${hang}): the run after that sends the same payment`, async () => {
+        let arrival = Promise.withResolvers<void>()
+        let alive = true
+        const seller = await selling(({ req }, res) => {
+          if (req.url === '/hanging') return arrival.resolve()
+          if (!req.headers['toy-payment'])
+            return void res.writeHead(402, asking({ amount: '50000' })).end()
+          if (alive) return arrival.resolve()
+          return void res.writeHead(200, receiptFor(req)).end()
+        })
+        const shared = await books()
+        for (const where of ['', hang]) {
+          arrival = Promise.withResolvers()
+          const child = start(shared, seller.url, '1', where)
+          await arrival.promise
+          await kill(child)
+          alive = false
+        }
+        assert.deepEqual(await told(start(shared, seller.url)), { signed: 0, served: 1, odd: [] })
+        assert.equal(new Set(seller.proofs().map(({ nonce }) => nonce)).size, 1)
+        const ledger = await sqlite({ file: shared })
+        const total = (await ledger.balances()).find(({ account }) => account === 'spent/total/USD')
+        assert.deepEqual([total?.posted, total?.pending], [5n * 10n ** 16n, 0n])
+        assert.equal((await ledger.pending()).length, 0)
+        await ledger.close()
+      })
 
     test('killed while it signs: the reservation counts, and the next run signs its own', async () => {
       let asked = (): void => undefined

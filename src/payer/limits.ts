@@ -35,8 +35,9 @@ export const BACKOFF_MS_MAX = 8_000
 /** How long a purchase belongs to its process if nothing can be learned about that process. */
 export const LEASE_MS = 120_000
 
-/** How long the step from finding an open purchase to owning it may take. */
-export const ADOPTION_MS_MAX = 10_000
+/** How long a call waits for an open purchase of which nobody knows whether somebody works on it, and how often it looks. */
+export const ADOPTION_MS_MAX = 60_000
+export const ADOPTION_PAUSE_MS = 500
 
 /** What must be left of a payment's validity for it to be worth sending again. */
 export const VALIDITY_LEFT_MS_MIN = 2_000
@@ -65,3 +66,23 @@ export const FETCH_MS_MAX = 86_400_000
 
 /** Longest address in a note. */
 export const NOTE_URL_CHARS_MAX = 2_048
+
+/** How often a payment that has moved money is shown to a seller who asks for it once more: he may learn of it late. */
+export const PAID_SENDS_MAX = 3
+
+/** Longest token that is kept, with its scheme. */
+export const TOKEN_CHARS_MAX = 16_384
+
+/** How long a token is kept that does not say when it ends. */
+export const TOKEN_MS_MAX: number = 30 * 86_400_000
+
+/** Most tokens of one origin that are kept, and most that are read, those that are over among them. */
+export const TOKENS_PER_ORIGIN_MAX = 8
+export const TOKENS_READ_MAX = 32
+
+/** Most tokens that are tried before a request is paid for. */
+export const TOKENS_TRIED_MAX = 2
+
+/** Origins of which tokens are known without a look into the books, and paths of each of which is known which token is good. */
+export const ORIGINS_KNOWN_MAX = 256
+export const PATHS_KNOWN_MAX = 1_024

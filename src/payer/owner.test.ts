@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { test } from 'node:test'
-import { give, isWorking, ownerUntil, take } from './owner.ts'
+import { Worker } from 'node:worker_threads'
+import type { Owner } from './owner.ts'
+import { give, isNear, isWorking, ownerUntil, take } from './owner.ts'
 
 test('in this process, whoever took a purchase works on it until he gives it back', () => {
   const owner = ownerUntil(0)
@@ -21,4 +24,18 @@ test('another process is believed for its lease, and one that is gone is not', (
   const elsewhere = { ...other, pid, host: 'another.example' }
   assert.equal(isWorking('purchase/b', elsewhere, 999), true)
   assert.equal(isWorking('purchase/b', elsewhere, 1000), false)
+  assert.deepEqual([isNear(other), isNear(elsewhere)], [true, false])
+})
+
+test('another thread of this process is there; a process that had its number before is not', async () => {
+  const code = `import(${JSON.stringify(import.meta.resolve('./owner.ts'))}).then(({ ownerUntil }) =>
+    require('node:worker_threads').parentPort.postMessage(ownerUntil(1000)))`
+  const worker = new Worker(code, { eval: true })
+  const [thread] = (await once(worker, 'message')) as [Owner]
+  await worker.terminate()
+  const { run, ...same } = ownerUntil(1000)
+  assert.deepEqual({ ...thread, run }, { ...same, run })
+  assert.notEqual(thread.run, run)
+  assert.equal(isWorking('purchase/c', thread, 999), true)
+  assert.equal(isWorking('purchase/c', { ...thread, bornAt: thread.bornAt - 1 }, 999), false)
 })

@@ -8,17 +8,22 @@ export interface Owner extends JsonObject {
   readonly pid: number
   /** A process number is used again some day; this is not. */
   readonly run: string
+  /** When the process was started: behind the number of one that is gone there may be another, ours for instance. */
+  readonly bornAt: number
   readonly leaseUntilAt: number
 }
 
 const run = Buffer.from(systemChance(16)).toString('hex')
+
+/** All threads of a process have the same. */
+const bornAt = Math.round(performance.timeOrigin)
 
 /** Purchases that this process works on right now, in whichever payer, and until when that is believed. */
 const working = new Map<string, number>()
 
 /** This process as an owner. */
 export function ownerUntil(leaseUntilAt: number): Owner {
-  return { host: hostname(), pid: process.pid, run, leaseUntilAt }
+  return { host: hostname(), pid: process.pid, run, bornAt, leaseUntilAt }
 }
 
 /** Takes a purchase for a caller in this process; false if another caller has it. */
@@ -50,7 +55,12 @@ export function give(key: string): void {
 export function isWorking(key: string, owner: Owner, now: number): boolean {
   if (isOurs(owner)) return (working.get(key) ?? -Infinity) > now
   if (now >= owner.leaseUntilAt) return false
-  return owner.host !== hostname() || exists(owner.pid)
+  return !isNear(owner) || exists(owner)
+}
+
+/** Whether it runs on this machine, where one can see if it is there. Of any other nobody knows. */
+export function isNear(owner: Owner): boolean {
+  return owner.host === hostname()
 }
 
 /** Whether this very process is the owner. */
@@ -58,7 +68,8 @@ export function isOurs(owner: Owner): boolean {
   return owner.run === run
 }
 
-function exists(pid: number): boolean {
+function exists({ pid, bornAt: wasBornAt }: Owner): boolean {
+  if (pid === process.pid) return wasBornAt === bornAt
   try {
     return process.kill(pid, 0)
   } catch (error) {

@@ -416,52 +416,6 @@ describe('a payment whose outcome is not known', () => {
     assert.equal((await open(first.ledger)).length, 0)
   })
 
-  test('while another process takes an open purchase over, nobody else does', async () => {
-    const seller = await selling(({ req }, res) => {
-      if (!req.headers['toy-payment']) return void res.writeHead(402, asking(cent)).end()
-      if (seller.proofs().length <= 6) return void res.destroy()
-      return void res.writeHead(200, receiptFor(req)).end('served')
-    })
-    const { payer, wallet, ledger, clock } = paying()
-    await assert.rejects(payer.fetch(seller.url), { code: 'payment-unknown' })
-    const [left] = await open(ledger)
-    assert.ok(left)
-    await ledger.transfer({
-      key: `adoption/${left.key}`,
-      purpose: left.key,
-      asset: 'adoption',
-      amount: 1n,
-      legs: [{ debit: 'world/adoption', credit: 'world/payer' }],
-      leaseUntilAt: clock.now() + 10_000,
-      note: {},
-    })
-    assert.equal((await payer.fetch(seller.url)).status, 200)
-    assert.equal(wallet.signed.length, 2)
-    clock.leap(10_000)
-    assert.equal((await payer.fetch(seller.url)).status, 200)
-    assert.equal(wallet.signed.length, 2)
-    assert.equal((await ledger.find(left.key))?.state, 'posted')
-    assert.equal((await ledger.pending()).length, 0)
-  })
-
-  test('what a process that died left of taking over is cleared away', async () => {
-    const { payer, ledger, clock } = paying()
-    await ledger.transfer({
-      key: 'adoption/purchase/x',
-      purpose: 'purchase/x',
-      asset: 'adoption',
-      amount: 1n,
-      legs: [{ debit: 'world/adoption', credit: 'world/payer' }],
-      leaseUntilAt: clock.now() + 10_000,
-      note: {},
-    })
-    await payer.recover()
-    assert.equal((await ledger.pending()).length, 1)
-    clock.leap(10_000)
-    await payer.recover()
-    assert.equal((await ledger.pending()).length, 0)
-  })
-
   test('a sweep leaves alone what is being worked on', async () => {
     const arrived = Promise.withResolvers<void>()
     const served = Promise.withResolvers<void>()

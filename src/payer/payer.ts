@@ -12,23 +12,34 @@ import type { Found } from './challenge.ts'
 import { readChallenges } from './challenge.ts'
 import type { Choice } from './choose.ts'
 import { choose } from './choose.ts'
-import { BODY_BYTES_MAX, SENDS_MS_MAX, SWEEP_MS } from './limits.ts'
+import { BODY_BYTES_MAX, PAID_SENDS_MAX, SENDS_MS_MAX, SWEEP_MS } from './limits.ts'
 import type { Payment } from './payment.ts'
-import { faultOf, setPayment } from './payment.ts'
-import type { Policy } from './policy.ts'
+import { evidenceOf, faultOf, setByToken, setPayment } from './payment.ts'
+import type { Place, Policy } from './policy.ts'
 import { readPolicy, writeCost } from './policy.ts'
 import type { Purchase } from './purchases.ts'
-import { createPurchases } from './purchases.ts'
-import type { Answer, Outgoing } from './request.ts'
-import { addressOf, isRepeatable, orAbort, readRequest, resourceOf, send } from './request.ts'
+import { createPurchases, isUnsigned } from './purchases.ts'
+import type { Answer, Fields, Outgoing } from './request.ts'
+import {
+  addressOf,
+  isRepeatable,
+  mayWrite,
+  orAbort,
+  readRequest,
+  resourceOf,
+  send,
+} from './request.ts'
 import type { Intake } from './receive.ts'
 import { receive, wrap } from './receive.ts'
 import { isPassing, waitMs } from './retry.ts'
+import type { Fate, ReadToken, Token } from './tokens.ts'
+import { createTokens } from './tokens.ts'
 
 export type { Spent } from './budget.ts'
 export type { Payment } from './payment.ts'
-export { paymentOf } from './payment.ts'
+export { isByToken, paymentOf } from './payment.ts'
 export type { Policy } from './policy.ts'
+export type { ReadToken, Said } from './tokens.ts'
 
 /** Pays for requests. */
 export interface Payer {
@@ -37,14 +48,28 @@ export interface Payer {
    * {@link paymentOf} tells what was paid for it.
    *
    * A payment is signed once. When its outcome is not known, the same one is sent again, by this call and by later calls
-   * of the same method, address and body, also after a crash. Calls at the same time are purchases of their own.
+   * of the same method, address and body, also after a crash. Calls at the same time are purchases of their own. Where
+   * another machine may still be at work on an equal purchase, the call waits for it, for a minute at most.
    *
    * What was paid and has not come is asked for with the same payment: when the answer breaks off in the beginning by this
    * call, when it breaks off later by the next equal call, up to a day after the payment's own end. A body that is cancelled
    * has come. If the seller will not serve it any more, his 402 or 410 is the answer and {@link paymentOf} says `posted` and
    * why: that money is lost, and only a further call pays anew.
+   *
+   * Where paying moves the money (Lightning), it has moved before the seller is asked again. If he then does not serve, the
+   * answer is his, {@link paymentOf} says `posted` and why, and the next equal call shows the same payment once more before any
+   * is made anew. A call pays once at most.
+   *
+   * What was bought and is good for more than one request is kept in the books and shown again, to the origin that sold it: L402
+   * tokens, where they were good or for the service that they name, and tokens that a seller hands out beside an answer. When it
+   * is taken no more, the call pays anew, once.
+   *
+   * Fields that the caller has set are his: no protocol writes over them, and no token is shown in their place. A request with
+   * an `Authorization` of its own is not paid over L402, which needs that field.
    * @throws {PaymentError} `offers-unacceptable`, `budget-exceeded`, `declined`, `body-unrepeatable`: nothing was signed.
-   * `payment-unknown`: the connection broke, or the answer; call again. Whatever else fetch throws.
+   * `settlement-failed`: the wallet could not pay, and nothing was paid. `payment-unknown`: the connection broke, or the answer,
+   * or the wallet does not know yet whether it has paid; call again. `payment-in-flight`: another machine has paid for
+   * an equal request and may be at work on it; nothing was paid now; call again. Whatever else fetch throws.
    */
   fetch(input: string | URL | Request, init?: RequestInit): Promise<Response>
   /** Looks at all open purchases and closes those whose outcome is known. Runs by itself beside purchases. */
@@ -57,8 +82,10 @@ export interface Payer {
 export interface Question {
   readonly url: string
   readonly method: string
-  /** The cost in the policy's currency, `0.01 USD`. */
+  /** The cost in the policy's currency, `0.01 USD`, with the fees that it may have at most. */
   readonly cost: string
+  /** How much of it may be fees, `5 SAT`; absent if there are none. */
+  readonly feeMax?: string
 }
 
 /** What a payer is made of. */
@@ -73,6 +100,11 @@ export interface PayerParts {
   readonly clock?: Clock
   readonly chance?: Chance
   readonly observe?: Observe
+  /**
+   * What can be told of a credential in the `Authorization` field, which may be a token: for which services it is good, until when,
+   * and whether for one request only. Without it, only tokens that sellers hand out beside answers are shown again.
+   */
+  readonly readToken?: ReadToken
   /** Asked before each signature. */
   readonly confirm?: (offer: Offer, question: Question) => Promise<boolean>
 }
@@ -100,9 +132,59 @@ export function createPayer(parts: PayerParts): Payer {
   const observe = parts.observe ?? (() => undefined)
   const rules = readPolicy(parts.policy)
   const paying = protocols.flatMap((protocol) => protocol.fields.request)
-  const purchases = createPurchases({ wallets, protocols, ledger, rules, clock, chance, observe })
+  const kept = { ledger, clock, chance, observe }
+  const purchases = createPurchases({ ...kept, wallets, protocols, rules })
+  const tokens = createTokens({ ...kept, readToken: parts.readToken ?? (() => undefined) })
 
-  async function pay(first: Answer): Promise<Response> {
+  /** The first send, with a token where one has been good before. */
+  async function enter(request: Outgoing): Promise<Entry> {
+    const token = rules.shuns(placeOf(request, false)) ? undefined : await tokens.at(request)
+    if (!token) return { ...(await send(fetch, request, [], paying)), tried: [] }
+    const shown = await show(token, request)
+    const told = { ...shown.answer, tried: [token] }
+    if (shown.fate === 'taken') setToken(shown.answer)
+    if (shown.fate === 'taken' || !isRepeatable(request) || (await isAsked(shown.answer)))
+      return told
+    discard(shown.answer.response)
+    return { ...(await send(fetch, request, [], paying)), tried: [token] }
+  }
+
+  /** Whether a 402 says what is to be paid. */
+  async function isAsked({ request, response }: Answer): Promise<boolean> {
+    if (response.status !== 402) return false
+    return (await readChallenges(response, protocols, resourceOf(request), clock)).length > 0
+  }
+
+  /** Shows a token, to the origin that sold it alone. Nothing new is paid. */
+  async function show(
+    token: Token,
+    request: Outgoing,
+  ): Promise<{ readonly answer: Answer; readonly fate: Fate }> {
+    const fields = [['Authorization', token.authorization]] as const
+    const answer = await send(fetch, request, fields, paying)
+    const fate = answer.crossed ? 'taken' : fateOf(answer.response.status)
+    if (!answer.crossed && (fate !== 'taken' || answer.response.ok))
+      await tokens.note(token, request, fate)
+    return { answer, fate }
+  }
+
+  /** What was asked for, for a token that was not tried yet; undefined if there is none that is taken. */
+  async function redeem({
+    request,
+    response,
+    crossed,
+    tried,
+  }: Entry): Promise<Response | undefined> {
+    if (rules.shuns(placeOf(request, crossed))) return undefined
+    for (const token of await tokens.among(request, response.headers, tried)) {
+      const { answer, fate } = await show(token, request)
+      if (fate === 'taken') return setToken(answer)
+      discard(answer.response)
+    }
+    return undefined
+  }
+
+  async function pay(first: Entry): Promise<Response> {
     const { request, response } = first
     const found = await readChallenges(response, protocols, resourceOf(request), clock)
     request.signal?.throwIfAborted()
@@ -111,25 +193,38 @@ export function createPayer(parts: PayerParts): Payer {
     if (!isRepeatable(request)) throw unrepeatable()
     // Beside the purchase, which does not wait for it.
     purchases.sweepSoon(SWEEP_MS).catch((error: unknown) => fault('payer/sweep', error))
-    const purchase = (await purchases.adopt(request)) ?? (await buy(found, first))
-    return present(purchase, request)
+    const open = await purchases.adopt(request)
+    if (!open) return (await redeem(first)) ?? present(await buy(found, first), request)
+    const shown = await present(open, request)
+    if (!open.refused || !(open.ended || open.dead)) return shown
+    discard(shown)
+    return present(await buy(found, first), request)
   }
 
   async function buy(found: readonly Found[], { request, crossed }: Answer): Promise<Purchase> {
-    const place = { host: request.url.host, crossed }
+    const place = placeOf(request, crossed)
+    const mayWriteOver = (protocol: Protocol): boolean => mayWrite(protocol, request)
+    const chooser = { wallets, rules, now: clock.now(), place, mayWrite: mayWriteOver }
     const over: string[] = []
-    for (const choice of choose(found, { wallets, rules, now: clock.now(), place })) {
+    let failed: PaymentError | undefined
+    for (const choice of choose(found, chooser)) {
       await ask(choice, request)
-      const made = await purchases.make(choice, request)
-      if (typeof made !== 'string') return made
-      over.push(made)
+      const made = await purchases.make(choice, request).catch((error: unknown) => {
+        if (choice.wallet.moves && isUnsigned(error)) return error
+        throw error
+      })
+      if (made instanceof PaymentError) failed ??= made
+      else if (typeof made !== 'string') return made
+      else over.push(made)
     }
-    throw exceeded(over)
+    throw failed ?? exceeded(over)
   }
 
   async function ask({ offer, cost }: Choice, { url, method, signal }: Outgoing): Promise<void> {
     if (!confirm) return
-    const question = { url: addressOf(url), method, cost: writeCost(cost) }
+    const { unit, fee = 0n } = cost
+    const feeMax = fee > 0n && { feeMax: writeCost({ unit, amount: fee }) }
+    const question = { url: addressOf(url), method, cost: writeCost(cost), ...feeMax }
     const said = await orAbort(confirm(offer, question), signal)
     if (!said) throw new PaymentError('declined', 'The payment was declined before it was signed.')
   }
@@ -154,21 +249,27 @@ export function createPayer(parts: PayerParts): Payer {
     const said = readReceipt(purchase, shown)
     const receipt = said && !('code' in said) ? said : undefined
     const fault = receipt && faultOf(receipt, purchase)
-    if (isServed(shown)) return served(purchase, shown, said, fault)
+    if (isServed(shown)) {
+      const sure = await purchases.proven(purchase)
+      await tokens.keep(shown.request, credentialOf(sure), shown.response.headers)
+      return served(sure, shown, said, fault)
+    }
     const paid = purchase.paid || (receipt !== undefined && fault === undefined)
     const refused = !shown.crossed && refusals.includes(shown.response.status)
     const problem = said && 'code' in said ? said : await readProblem(purchase, shown)
     const rest = { ...(receipt && { receipt }), ...(problem && { problem }) }
+    if (purchase.wallet.moves && purchase.paid && !(refused && purchase.resumed)) {
+      await purchases.release(purchase, false)
+      return noted(purchase, shown.response, 'posted', { why: unserved, ...rest })
+    }
     if (paid && refused) {
       await purchases.lose(purchase, receipt, addressOf(shown.request.url))
       return noted(purchase, shown.response, 'posted', { why: gone, ...rest })
     }
     if (paid && receipt) return posted(purchase, shown, said, fault)
     await purchases.release(purchase, refused)
-    return noted(purchase, shown.response, 'held', {
-      why: 'The seller did not serve, and may still take the payment until its time is over.',
-      ...rest,
-    })
+    if (purchase.dead) return noted(purchase, shown.response, 'voided', { why: givenBack, ...rest })
+    return noted(purchase, shown.response, 'held', { why: mayBeTaken, ...rest })
   }
 
   /** What is whole is closed at once; what is on its way stays open until it has arrived. */
@@ -231,8 +332,10 @@ export function createPayer(parts: PayerParts): Payer {
     { wallet, offer, proof }: Purchase,
     receipt: Receipt | undefined,
   ): Promise<string | undefined> {
-    if (!receipt) return 'The seller gave no receipt.'
-    if (!rules.checkReceipts) return 'The policy does not ask for receipts to be checked.'
+    // Whoever has moved the money needs nobody to say so.
+    if (!receipt && !wallet.moves) return 'The seller gave no receipt.'
+    if (!rules.checkReceipts && !wallet.moves)
+      return 'The policy does not ask for receipts to be checked.'
     if (!wallet.outcome) return 'The wallet cannot look whether the payment was made.'
     try {
       const outcome = await wallet.outcome(offer, proof)
@@ -244,8 +347,8 @@ export function createPayer(parts: PayerParts): Payer {
   }
 
   async function sendPaid(purchase: Purchase, request: Outgoing): Promise<Shown> {
-    const { protocol, offer, proof, expiresAt } = purchase
-    const { fields } = protocol.writeCredential({ offer, proof })
+    const { expiresAt } = purchase
+    const fields = credentialOf(purchase)
     const now = clock.now()
     // What is paid is not paid again by being late.
     const untilAt = purchase.paid ? now + SENDS_MS_MAX : Math.min(now + SENDS_MS_MAX, expiresAt)
@@ -253,7 +356,7 @@ export function createPayer(parts: PayerParts): Payer {
       const answer = await send(fetch, request, fields, paying)
         .then((answer) => begin(purchase, answer))
         .catch(failed)
-      if ('response' in answer && !mayChange(purchase, answer)) return answer
+      if ('response' in answer && !mayChange(purchase, answer, sends)) return answer
       request.signal?.throwIfAborted()
       const response = 'response' in answer ? answer.response : undefined
       const wait = waitMs(sends, response, untilAt, clock, chance)
@@ -278,8 +381,10 @@ export function createPayer(parts: PayerParts): Payer {
     }
   }
 
-  function mayChange(purchase: Purchase, answer: Answer): boolean {
-    if (answer.crossed || !isPassing(answer.response)) return false
+  function mayChange(purchase: Purchase, answer: Answer, sends: number): boolean {
+    if (answer.crossed) return false
+    if (isLateToLearn(purchase, answer)) return sends < PAID_SENDS_MAX
+    if (!isPassing(answer.response)) return false
     const said = readReceipt(purchase, answer)
     return !said || 'code' in said
   }
@@ -305,12 +410,42 @@ export function createPayer(parts: PayerParts): Payer {
   return {
     async fetch(input, init) {
       const request = await readRequest(input, init)
-      const first = await send(fetch, request, [], paying)
+      const first = await enter(request)
       return first.response.status === 402 ? pay(first) : first.response
     },
     recover: () => purchases.sweep(),
     spent: () => reportSpent(ledger, rules, clock.now()),
   }
+}
+
+/** The first answer, and which tokens have been shown for it. */
+interface Entry extends Answer {
+  readonly tried: readonly Token[]
+}
+
+/** Notes what paid, unless another origin answered, which was shown nothing. */
+function setToken({ response, crossed }: Answer): Response {
+  return response.ok && !crossed ? setByToken(response) : response
+}
+
+function placeOf({ url }: Outgoing, crossed: boolean): Place {
+  return { host: url.host, crossed }
+}
+
+/** What an answer says of the token that it was given. Whether the work itself went well is another matter. */
+function fateOf(status: number): Fate {
+  if (status === 401) return 'dead'
+  if (status === 402) return 'refused'
+  return status === 403 || status === 410 ? 'misplaced' : 'taken'
+}
+
+function credentialOf({ protocol, offer, proof }: Purchase): Fields {
+  return protocol.writeCredential({ offer, proof }).fields
+}
+
+/** The money has moved, and the seller may not have heard of it yet. */
+function isLateToLearn({ wallet, paid, resumed }: Purchase, { response }: Answer): boolean {
+  return wallet.moves === true && paid && !resumed && response.status === 402
 }
 
 /** An answer to a payment, and what is here of the body that was bought. */
@@ -340,14 +475,25 @@ function orThrow(answer: Shown | Failure): Shown {
 }
 
 function noted(
-  { key, protocol, offer }: Purchase,
+  purchase: Purchase,
   response: Response,
   state: Payment['state'],
   rest: Pick<Payment, 'why' | 'receipt' | 'problem'>,
 ): Response {
+  const { key, protocol, offer } = purchase
   const verified = rest.why === undefined
-  return setPayment(response, { key, protocol: protocol.name, offer, state, verified, ...rest })
+  const moved = evidenceOf(purchase)
+  const payment = { key, protocol: protocol.name, offer, state, verified, ...moved, ...rest }
+  return setPayment(response, payment)
 }
+
+const mayBeTaken =
+  'The seller did not serve, and may still take the payment until its time is over.'
+
+const givenBack = 'The seller did not serve, and gave the payment back. Nothing was paid.'
+
+const unserved =
+  'The payment was made, and the seller did not serve for it. The next equal request shows it once more.'
 
 const gone =
   'This was paid, its answer was lost on the way, and the seller will not give it again. The next equal request pays anew.'

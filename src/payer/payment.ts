@@ -1,3 +1,5 @@
+import type { JsonObject } from '../core/json.ts'
+import type { Money } from '../core/money.ts'
 import type { Offer } from '../core/offer.ts'
 import type { Problem } from '../core/problem.ts'
 import type { Receipt } from '../core/receipt.ts'
@@ -12,13 +14,17 @@ export interface Payment {
   readonly offer: Offer
   /**
    * `posted`: the seller served or showed a good receipt, the money is spent. `held`: the payment is signed and may still
-   * be taken; it counts as spent until it is known to be paid or dead.
+   * be taken; it counts as spent until it is known to be paid or dead. `voided`: the seller gave back what was locked.
    */
-  readonly state: 'posted' | 'held'
+  readonly state: 'posted' | 'held' | 'voided'
   /** Whether the wallet itself saw the money move, and the receipt says the same. */
   readonly verified: boolean
   /** Why it is not verified, a sentence. */
   readonly why?: string
+  /** What paying has cost beside the amount, where it costs something; of a payment that is held, what it may. */
+  readonly fee?: Money
+  /** What proves that the money moved, where paying moves it: over Lightning the `preimage`. */
+  readonly evidence?: JsonObject
   /** What the seller says about it. */
   readonly receipt?: Receipt
   /** Why the seller did not take it. */
@@ -32,10 +38,36 @@ export function paymentOf(response: Response): Payment | undefined {
   return payments.get(response)
 }
 
+const byToken = new WeakSet<Response>()
+
+/** Whether a response of `payer.fetch` was served for a token that was bought before. */
+export function isByToken(response: Response): boolean {
+  return byToken.has(response)
+}
+
+/** Notes that a token paid for a response. */
+export function setByToken(response: Response): Response {
+  byToken.add(response)
+  return response
+}
+
 /** Notes the payment behind a response. */
 export function setPayment(response: Response, payment: Payment): Response {
   payments.set(response, payment)
   return response
+}
+
+/** What the wallet tells of a payment that it has made itself. */
+export function evidenceOf({
+  wallet,
+  form,
+  offer,
+  proof,
+}: Purchase): Pick<Payment, 'fee' | 'evidence'> {
+  if (!wallet.moves) return {}
+  const { asset } = offer.amount
+  const fee = wallet.fee && { fee: { asset, amount: wallet.fee(proof) } }
+  return { evidence: form.writeProof(proof), ...fee }
 }
 
 /** Undefined if the receipt is for this purchase, otherwise a sentence what is wrong with it. */

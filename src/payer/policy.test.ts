@@ -5,7 +5,7 @@ import type { Offer } from '../core/offer.ts'
 import { usdc } from './fakes.test.ts'
 import { reportSpent } from './budget.ts'
 import type { Policy } from './policy.ts'
-import { readPolicy, writeCost } from './policy.ts'
+import { readPolicy, sayCost, sayMoney, writeCost } from './policy.ts'
 
 const offer: Offer = {
   id: '',
@@ -54,6 +54,30 @@ describe('a policy', () => {
     assert.ok(typeof cost !== 'string' && writeCost(cost) === '0.01 USD')
     const fine = { ...offer, amount: { asset: { ...usdc, scale: 24 }, amount: 1n } }
     refused(rules.cost(fine), /finer than/)
+  })
+
+  test('counts bitcoin as one currency, whatever its limits are written in, and tells it in satoshis', () => {
+    const asset = { id: 'bip122:0/slip44:0', code: 'BTC', scale: 11 }
+    const invoice = { ...offer, amount: { asset, amount: 1_500n } }
+    for (const limit of ['1000 SAT', '0.00001 BTC', '1000000 MSAT']) {
+      const rules = readPolicy({ perRequest: limit, total: '1 BTC' })
+      const cost = rules.cost(invoice, 500n)
+      assert.ok(typeof cost !== 'string')
+      assert.equal(writeCost(cost), '2 SAT')
+      assert.equal(sayCost(cost), '2 SAT with up to 0.5 SAT of fees')
+      assert.equal(rules.limit('perRequest', cost.unit), 10n ** 13n)
+      const dear = rules.cost({ ...invoice, amount: { asset, amount: 999_501n } }, 500n)
+      assert.ok(typeof dear !== 'string')
+      const place = { host: 'a', crossed: false }
+      assert.match(
+        rules.refuses(invoice, dear, place) ?? '',
+        /costs 1000\.001 SAT with .* 1000 SAT\./,
+      )
+      assert.equal(rules.refuses(invoice, cost, place), undefined)
+    }
+    assert.throws(() => readPolicy({ perRequest: ['1 BTC', '5 SAT'], total: '1 BTC' }), /twice/)
+    assert.equal(sayMoney({ asset, amount: 1n }), '0.001 SAT')
+    assert.equal(sayMoney(offer.amount), '0.01 USDC')
   })
 
   test('does not guess which of two limits an asset falls under', () => {

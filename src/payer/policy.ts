@@ -1,5 +1,5 @@
-import type { Price } from '../core/money.ts'
-import { readPrice, rescale, writePrice } from '../core/money.ts'
+import type { Money, Price } from '../core/money.ts'
+import { readPrice, rescale, writeMoney, writePrice } from '../core/money.ts'
 import type { Offer } from '../core/offer.ts'
 import { VALIDITY_MS_MAX } from './limits.ts'
 
@@ -9,6 +9,8 @@ type Limit = string | readonly string[]
 /**
  * What may be paid without asking. One limit for a single payment and one that adds payments up must be there, in the
  * same currency. A currency limits every asset that stands for it; an asset without a currency needs limits in its code.
+ * Bitcoin is limited in `SAT`, `MSAT` or `BTC`, which are one currency. What paying may cost beside the amount, for instance
+ * the route of a Lightning payment, counts in every limit.
  */
 export interface Policy {
   /** The most that one request may cost. */
@@ -48,8 +50,13 @@ export interface Rules {
   readonly checkReceipts: boolean
   /** The limit in 10^-18 of the unit, if there is one. */
   limit(name: Sum | 'perRequest', unit: string): bigint | undefined
-  /** What the offer costs, or a sentence why no limit covers it. */
-  cost(offer: Offer): Cost | string
+  /**
+   * What the offer costs, or a sentence why no limit covers it. `fee` is what paying may cost beside it, in the smallest unit of
+   * its asset.
+   */
+  cost(offer: Offer, fee?: bigint): Cost | string
+  /** Undefined if money may go there at all, otherwise a sentence why not. */
+  shuns(place: Place): string | undefined
   /** Undefined if the policy allows the offer, otherwise a sentence why not. */
   refuses(offer: Offer, cost: Cost, place: Place): string | undefined
 }
@@ -58,6 +65,8 @@ export interface Rules {
 export interface Cost {
   readonly unit: string
   readonly amount: bigint
+  /** How much of the amount is what paying may cost at most; absent if it costs nothing. */
+  readonly fee?: bigint
 }
 
 /** Who asks for the money. */
@@ -83,13 +92,15 @@ export function readPolicy(policy: Policy): Rules {
   const validityMaxMs = policy.validityMaxMs ?? VALIDITY_MS_MAX
   if (!Number.isSafeInteger(validityMaxMs) || validityMaxMs < 1000)
     throw new RangeError('validityMaxMs is a whole number of milliseconds, at least 1000.')
-  const refusals = [among(policy), priced, within(limits.perRequest)]
+  const shuns = outside(policy)
+  const refusals = [among(policy, shuns), priced, within(limits.perRequest)]
   return {
     units,
     validityMaxMs,
     checkReceipts: policy.checkReceipts ?? false,
     limit: (name, unit) => limits[name].get(unit),
-    cost: (offer) => costOf(offer, units),
+    cost: (offer, fee = 0n) => costOf(offer, fee, units),
+    shuns,
     refuses(offer, cost, place) {
       for (const refuses of refusals) {
         const why = refuses(offer, cost, place)
@@ -100,20 +111,53 @@ export function readPolicy(policy: Policy): Rules {
   }
 }
 
-/** The cost as text for people, `0.01 USD`. */
-export function writeCost({ unit, amount }: Cost): string {
+/** The cost as text for people, `0.01 USD`; bitcoin in satoshis. */
+export function writeCost({ unit, amount }: Pick<Cost, 'unit' | 'amount'>): string {
+  if (unit === BITCOIN)
+    return writePrice({ currency: 'SAT', amount, scale: BUDGET_SCALE - SAT_SCALE })
   return writePrice({ currency: unit, amount, scale: BUDGET_SCALE })
 }
+
+/** Money for people, `0.01 USDC`; bitcoin in satoshis. */
+export function sayMoney(money: Money): string {
+  const { asset, amount } = money
+  if (asset.code !== BITCOIN) return writeMoney(money)
+  return writePrice({ currency: 'SAT', amount, scale: asset.scale - SAT_SCALE })
+}
+
+/** The cost in a sentence, with what of it may be fees. */
+export function sayCost({ unit, amount, fee = 0n }: Cost): string {
+  const whole = writeCost({ unit, amount })
+  return fee === 0n ? whole : `${whole} with up to ${writeCost({ unit, amount: fee })} of fees`
+}
+
+/** Counts an amount of an asset as budgets do. @throws {RangeError} when it is finer than budgets are kept. */
+export function budgeted({ asset, amount }: Money, unit: string): bigint {
+  return rescale(amount, asset.scale, BUDGET_SCALE, unit)
+}
+
+/** Bitcoin, whatever it is counted in. */
+const BITCOIN = 'BTC'
+/** Digits behind the point of a bitcoin that make a satoshi. */
+const SAT_SCALE = 8
+/** What else bitcoin is counted in, and how many digits behind a bitcoin's point. */
+const parts: Readonly<Record<string, number>> = { SAT: SAT_SCALE, MSAT: 11 }
 
 type Amounts = ReadonlyMap<string, bigint>
 
 function readLimit(limit: Limit | undefined): Amounts {
   const texts = limit === undefined ? [] : typeof limit === 'string' ? [limit] : limit
-  const prices = texts.map((text): Price => readPrice(text))
+  const prices = texts.map((text): Price => inBitcoin(readPrice(text)))
   const amounts = new Map(prices.map((price) => [price.currency, scaled(price)]))
   if (amounts.size !== prices.length)
     throw new RangeError(`A limit names a currency twice: ${texts.join(', ')}.`)
   return amounts
+}
+
+function inBitcoin(price: Price): Price {
+  const digits = parts[price.currency]
+  if (digits === undefined) return price
+  return { ...price, currency: BITCOIN, scale: price.scale + digits }
 }
 
 function scaled({ amount, scale, currency }: Price): bigint {
@@ -136,7 +180,8 @@ function checkLimits(limits: Readonly<Record<Sum | 'perRequest', Amounts>>): voi
       )
 }
 
-function costOf({ amount: { asset, amount } }: Offer, units: readonly string[]): Cost | string {
+function costOf({ amount }: Offer, fee: bigint, units: readonly string[]): Cost | string {
+  const { asset } = amount
   const covering = [...new Set([asset.currency, asset.code])].filter(
     (unit): unit is string => unit !== undefined && units.includes(unit),
   )
@@ -146,7 +191,10 @@ function costOf({ amount: { asset, amount } }: Offer, units: readonly string[]):
   if (second !== undefined)
     return `The policy limits both ${unit} and ${second}, and ${asset.code} is both. Keep one.`
   try {
-    return { unit, amount: rescale(amount, asset.scale, BUDGET_SCALE, unit) }
+    const whole = budgeted({ asset, amount: amount.amount + fee }, unit)
+    return fee === 0n
+      ? { unit, amount: whole }
+      : { unit, amount: whole, fee: budgeted({ asset, amount: fee }, unit) }
   } catch {
     return `The amount is finer than 10^-${BUDGET_SCALE} ${unit}, in which budgets are kept.`
   }
@@ -163,19 +211,30 @@ function within(perRequest: Amounts): (offer: Offer, cost: Cost) => string | und
   return (_, cost) => {
     const limit = perRequest.get(cost.unit) ?? 0n
     if (cost.amount <= limit) return undefined
-    return `It costs ${writeCost(cost)}, and perRequest allows ${writeCost({ ...cost, amount: limit })}.`
+    return `It costs ${sayCost(cost)}, and perRequest allows ${writeCost({ ...cost, amount: limit })}.`
   }
 }
 
-function among(policy: Policy): (offer: Offer, cost: Cost, place: Place) => string | undefined {
-  const networks = listed(policy.networks)
-  const assets = listed(policy.assets)
-  const payees = listed(policy.payees)
+function outside(policy: Policy): (place: Place) => string | undefined {
   const hosts = listed(policy.hosts)
-  return ({ network, payee, amount: { asset } }, _, { host, crossed }) => {
+  return ({ host, crossed }) => {
     if (hosts && !hosts.has(host.toLowerCase())) return `The policy does not list the host ${host}.`
     if (crossed && !hosts)
       return `A redirect from another origin led to ${host}, which the policy does not list in hosts.`
+    return undefined
+  }
+}
+
+function among(
+  policy: Policy,
+  shuns: (place: Place) => string | undefined,
+): (offer: Offer, cost: Cost, place: Place) => string | undefined {
+  const networks = listed(policy.networks)
+  const assets = listed(policy.assets)
+  const payees = listed(policy.payees)
+  return ({ network, payee, amount: { asset } }, _, place) => {
+    const why = shuns(place)
+    if (why !== undefined) return why
     if (networks && !networks.has(network.toLowerCase()))
       return `The policy does not list the network ${network}.`
     if (assets && !assets.has(asset.id.toLowerCase()) && !assets.has(asset.code.toLowerCase()))

@@ -6,10 +6,10 @@ import type { Offer } from '../core/offer.ts'
 import type { Held, Step } from '../core/ports.ts'
 import { usdc } from './fakes.test.ts'
 import { give, isLent, isOurs, isWorking, lend, ownerUntil, take } from './owner.ts'
-import { readStanding, writeSigned } from './record.ts'
+import { readStanding, writeAdopted, writeSigned } from './record.ts'
 
-const maker = { host: 'h', pid: 1, run: 'r', leaseUntilAt: 10 }
-const heir = { host: 'h', pid: 2, run: 's', leaseUntilAt: 20 }
+const maker = { host: 'h', pid: 1, run: 'r', bornAt: 1, leaseUntilAt: 10 }
+const heir = { host: 'h', pid: 2, run: 's', bornAt: 1, leaseUntilAt: 20 }
 const resource = { realm: '', method: 'GET', authority: '', path: '', query: '', url: '' }
 const offer: Offer = {
   id: '',
@@ -26,7 +26,7 @@ const offer: Offer = {
 
 describe('the steps of a purchase', () => {
   const signed = { protocol: 'toy', offer, proof: { nonce: 1 }, expiresAt: 5 }
-  const adopted: Step = { type: 'adopted', data: heir }
+  const adopted = (after: number): Step => writeAdopted(heir, after)
   const served: Step = { type: 'receipt', data: {} }
   const released = (refused: boolean): Step => ({ type: 'released', data: { refused } })
   const no = { refused: false, paid: false, receiving: false }
@@ -38,18 +38,26 @@ describe('the steps of a purchase', () => {
       [writeSigned(signed)],
       { ...no, owner: maker, signed },
     ],
-    'adopted by another': [[adopted], { ...no, owner: heir }],
+    'adopted by another': [[adopted(0)], { ...no, owner: { ...heir, after: 0 } }],
+    'adopted by two at once: the first has it': [
+      [adopted(0), writeAdopted({ ...heir, run: 't' }, 0)],
+      { ...no, owner: { ...heir, after: 0 } },
+    ],
+    'adopted by one who did not see that it was served': [
+      [served, adopted(0)],
+      { ...yes, owner: maker },
+    ],
     'given up, and of no use': [[released(true)], { ...no, refused: true }],
     'given up, and good for another try': [[released(false)], no],
     'given up, and of no use to an heir either': [
-      [released(true), adopted],
-      { ...no, refused: true, owner: heir },
+      [released(true), adopted(1)],
+      { ...no, refused: true, owner: { ...heir, after: 1 } },
     ],
     'something else, which lends nothing': [
       [{ type: 'other', data: { leaseUntilAt: 99 } }],
       { ...no, owner: maker },
     ],
-    'given up twice: the last word counts': [[released(true), adopted, released(false)], no],
+    'given up twice: the last word counts': [[released(true), adopted(1), released(false)], no],
     'served, for as long as its body may take': [
       [{ type: 'receipt', data: { leaseUntilAt: 99 } }],
       { ...yes, owner: { ...maker, leaseUntilAt: 99 } },
@@ -61,8 +69,8 @@ describe('the steps of a purchase', () => {
       { ...yes, owner: maker },
     ],
     'served, and adopted by another who has nothing of it': [
-      [served, adopted],
-      { ...yes, receiving: false, owner: heir },
+      [served, adopted(1)],
+      { ...yes, receiving: false, owner: { ...heir, after: 1 } },
     ],
     'served, and given up': [[served, released(false)], { ...yes, receiving: false }],
   }
@@ -88,11 +96,12 @@ describe('the steps of a purchase', () => {
 
 describe('an owner', () => {
   test('is this process on this machine until its lease ends, and only this run of it', () => {
-    const { run, ...owner } = ownerUntil(7)
+    const { run, bornAt, ...owner } = ownerUntil(7)
     assert.deepEqual(owner, { host: hostname(), pid: process.pid, leaseUntilAt: 7 })
     assert.match(run, /^[0-9a-f]{32}$/)
-    assert.equal(isOurs({ ...owner, run }), true)
-    assert.equal(isOurs({ ...owner, run: `${run}0` }), false)
+    assert.ok(bornAt > 0 && bornAt <= Date.now())
+    assert.equal(isOurs({ ...owner, bornAt, run }), true)
+    assert.equal(isOurs({ ...owner, bornAt, run: `${run}0` }), false)
   })
 
   test('who lends a purchase works on it until then, and lends nothing that he does not have', () => {

@@ -63,6 +63,14 @@ export function isRepeatable(request: Outgoing): boolean {
   return !(request.body instanceof ReadableStream)
 }
 
+/** Whether a protocol may write its fields into the request: what the caller has set there is his. */
+export function mayWrite(
+  { fields }: { readonly fields: { readonly request: readonly string[] } },
+  { headers }: Outgoing,
+): boolean {
+  return !fields.request.some((name) => headers.has(name))
+}
+
 /** Names a request by method, address and body: the same purchase asked for again has the same print. */
 export function fingerprint({ method, url, body }: Outgoing): string {
   const digest = body instanceof Uint8Array ? hash('sha256', body) : ''

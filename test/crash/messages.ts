@@ -36,6 +36,8 @@ export interface FacilitatorStart extends Start {
 export interface PayerStart extends Start {
   readonly url: string
   readonly signer: string
+  /** Whether its wallet says that nobody sees what it signs before the books do. */
+  readonly local: boolean
   /** How often it buys, one after the other. */
   readonly times: number
 }

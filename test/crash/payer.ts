@@ -26,6 +26,7 @@ serve<PayerStart>(async (start, tell) => {
   const plain = wallet({
     signer: {
       address: signer.address,
+      ...(start.local && { local: true }),
       async signTypedData(typedData) {
         const signature = await signer.signTypedData(typedData)
         appendFileSync(join(directory, files.notes), `signed ${signature}\n`)

@@ -74,7 +74,7 @@ export function ledgerCall(verb: string, [first, second]: readonly unknown[]): s
 
 function kindOf(key: string): string {
   if (key.endsWith('/delivery')) return 'delivery'
-  return /^(nonce|refund|purchase|adoption)\//.exec(key)?.[1] ?? 'sale'
+  return /^(nonce|refund|purchase|fetch)\//.exec(key)?.[1] ?? 'sale'
 }
 
 /** Names a JSON-RPC call by its methods, and any other by whether it brings a payment. */

@@ -46,8 +46,8 @@ const PURSE = 5n * PRICE
 /** The budget's smallest unit is 10^-18 USD, that of the token 10^-6. */
 const TOKEN_UNIT = 10n ** 12n
 
-/** Opens a market on a chain of its own. */
-export async function createMarket(): Promise<Market> {
+/** Opens a market on a chain of its own, for payers with local signers or with others. */
+export async function createMarket({ local }: { readonly local: boolean }): Promise<Market> {
   const root = await mkdtemp(join(tmpdir(), 'crash-payer-'))
   const chain = await startChain()
   const shop = await openShop(chain, root)
@@ -56,7 +56,7 @@ export async function createMarket(): Promise<Market> {
   const place = async (): Promise<Place> => {
     const directory = join(root, String(++count))
     await mkdir(directory)
-    return { chain, pool, shop, directory }
+    return { chain, pool, shop, directory, local }
   }
   return {
     async calls(before = []) {
@@ -155,6 +155,7 @@ interface Place {
   readonly pool: Pool<PayerStart>
   readonly shop: Shop
   readonly directory: string
+  readonly local: boolean
 }
 
 /** A payer with money, who has bought nothing yet. */
@@ -162,13 +163,14 @@ async function startOf({
   chain,
   shop,
   directory,
+  local,
 }: Place): Promise<PayerStart & { readonly address: string }> {
   const signer = generatePrivateKey()
   const { address } = privateKeyToAccount(signer)
   await chain.mint(address, PURSE)
   const { rpc, network } = chain
   const fresh = { point: undefined, life: 1, times: 1, aheadMs: 0 }
-  return { directory, rpc, network, url: shop.url, signer, address, ...fresh }
+  return { directory, rpc, network, url: shop.url, signer, address, local, ...fresh }
 }
 
 async function once({ pool }: Place, start: PayerStart): ReturnType<typeof run> {

@@ -22,3 +22,16 @@ export async function spread<T, R>(
   if (faults.length > 0) throw faults[0]
   return results
 }
+
+/** Whether that call leaves anything behind: all others only look. */
+export function isChange(call: string): boolean {
+  return /^(?:ledger\.(?:transfer|step|post|void|expire)|vault\.put|rpc eth_sendRaw|fetch paid)/.test(
+    call,
+  )
+}
+
+/** So many of the list, evenly over all of it; the last is one of them. */
+export function some<T>(list: readonly T[], most: number): readonly T[] {
+  const step = Math.max(1, list.length / most)
+  return list.filter((_, i) => Math.floor((i + 1) / step) > Math.floor(i / step))
+}
