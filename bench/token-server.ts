@@ -9,7 +9,6 @@ import { toll } from '../src/adapters/node.ts'
 import type { PlanSettings } from '../src/adapters/plans.ts'
 import { createSeller } from '../src/adapters/seller.ts'
 import type { Seller } from '../src/adapters/http.ts'
-import type { Offer } from '../src/core/offer.ts'
 import type { Ask, Mint, Rail } from '../src/core/ports.ts'
 import { sqlite } from '../src/ledger/sqlite.ts'
 import { oauth } from '../src/protocols/oauth/index.ts'
@@ -103,7 +102,7 @@ async function buy({ gate, plans, realm }: Seller, mint: Mint, origin: string): 
     sale: { prices: plan.prices, plan, settle: 'before-work', account: 'sales/plan' },
     request: 'bench',
   }
-  const [offer] = ((await gate.challenge(ask)).challenge?.offers ?? []) as readonly Offer[]
+  const [offer] = (await gate.challenge(ask)).challenge?.offers ?? []
   const bought = await gate.sell({ ...ask, credential: { ...(offer && { offer }), proof: {} } })
   if (bought.kind === 'refused') throw new Error(bought.problem.detail)
   return await mint.mint(bought.grant)

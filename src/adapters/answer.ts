@@ -41,6 +41,8 @@ export interface Writer {
     charged: boolean,
     receipt: readonly Pair[],
   ): readonly Pair[]
+  /** The same for a charged answer without a receipt on whose head nothing stands: names and values in turn. */
+  plain(origin: string | null | undefined): readonly string[]
 }
 
 /** How long a browser may remember a preflight. */
@@ -79,7 +81,7 @@ export function createWriter(
     return { status, head: [...own, ...head, ...common], body }
   }
 
-  return {
+  const writer: Writer = {
     refusal(problem, request, { challenge, by, fields: more = [] } = {}) {
       const messages = challenge
         ? protocols.map((p) => p.writeChallenge(challenge))
@@ -117,7 +119,8 @@ export function createWriter(
     paid(said, origin, charged, receipt) {
       const pairs: Pair[] = charged ? [...receipt, ['Cache-Control', 'private, no-store']] : []
       if (vary.length > 0) pairs.push(['Vary', joined(said.get('vary'), vary)])
-      if (cors === false) return pairs
+      // No page asks without its origin, and nobody keeps such an answer for one.
+      if (cors === false || (charged && !origin)) return pairs
       pairs.push([
         'Access-Control-Expose-Headers',
         joined(said.get('access-control-expose-headers'), told),
@@ -127,7 +130,13 @@ export function createWriter(
       else if (allowed(origin)) pairs.push(['Access-Control-Allow-Origin', origin])
       return pairs
     },
+
+    plain: (origin) => (origin ? plainFor(origin) : plain),
   }
+  const plainFor = (origin?: string): readonly string[] =>
+    writer.paid(new Headers(), origin, true, []).flat()
+  const plain = plainFor()
+  return writer
 }
 
 /** The answer to a `HEAD`: the same head, and no body. */

@@ -15,7 +15,7 @@ import {
 } from '../tokens/macaroon/index.ts'
 import { STATEMENT_LINES_MAX, TOKENS_PATH, wholeOf } from './exchange.ts'
 import type { Routes } from './routes.ts'
-import { bearer, createHand, createWorld, fake, pay, SECRET, START } from './shop.test.ts'
+import { bearer, createHand, createWorld, fake, pay, SECRET, START, textIn } from './shop.test.ts'
 import type { Node, Said } from './shop.test.ts'
 
 const DAY_MS = 86_400_000
@@ -48,11 +48,7 @@ async function buy(node: Node, plan: string, nonce: string, body?: object): Prom
   return said
 }
 
-function tokenOf({ body }: Said): string {
-  const { token } = body
-  assert.ok(typeof token === 'string')
-  return token
-}
+const tokenOf = (said: Said): string => textIn(said, 'token')
 
 function narrowed(token: string, ...conditions: readonly string[]): string {
   const read = readToken(token)
@@ -69,7 +65,8 @@ const codeOf = ({ body }: Said): unknown => body['code']
 describe('a token in band', () => {
   test('comes with the answer that it was bought for, and pays the next ones', async () => {
     const { node } = await open()
-    const first = await node.ask('/tries', { nonce: 'n1' })
+    const page = { Origin: 'https://page.test' }
+    const first = await node.ask('/tries', { nonce: 'n1', fields: page })
     const token = first.fields.get('tolsey-token') ?? ''
     assert.deepEqual([first.status, first.text], [200, 'served'])
     assert.equal(first.fields.get('fake-receipt'), 'tx-n1')
@@ -119,8 +116,10 @@ describe('the exchange', () => {
   test('gives the same token to whoever shows the same payment again, and takes nothing twice', async () => {
     const { node, world } = await open()
     const first = await buy(node, 'tries', 'n1')
-    const again = await buy(node, 'tries', 'n1')
+    const { payment = '' } = first
+    const again = await node.ask(`${TOKENS_PATH}/tries`, { method: 'POST', payment })
     assert.deepEqual(again.body, first.body)
+    assert.equal(again.fields.get('fake-receipt'), 'tx-n1')
     assert.equal((await node.ask('/tries', show(tokenOf(first)))).status, 200)
     assert.equal((await node.ask('/tries', show(tokenOf(again)))).status, 200)
     assert.equal((await node.ask('/tries', show(tokenOf(again)))).status, 402)
@@ -198,8 +197,14 @@ describe('a top-up', () => {
     assert.equal((await node.ask(TOKENS_PATH, show(tokenOf(more)))).body['uses'], 4)
     await buy(node, 'tries', 'n3', { topUp: `Bearer ${tokenOf(more)}` })
     assert.equal((await node.ask(TOKENS_PATH, show(token))).body['uses'], 6)
-    const again = await buy(node, 'tries', 'n2', { topUp: tokenOf(more) })
-    assert.equal(again.body['account'], more.body['account'])
+    const { payment = '' } = more
+    // Whoever has lost the answer has the old token only.
+    for (const topUp of [token, tokenOf(more)]) {
+      const lost = { method: 'POST', payment, body: JSON.stringify({ topUp }) }
+      const again = await node.ask(`${TOKENS_PATH}/tries`, lost)
+      assert.deepEqual([again.status, again.body], [200, more.body])
+    }
+    assert.equal(world.moved.size, 3)
     assert.equal((await node.ask(TOKENS_PATH, show(token))).body['uses'], 6)
     // The old token ends when it said that it does; the new one goes on.
     world.clock.pass(DAY_MS / 2)
@@ -219,7 +224,7 @@ describe('a top-up', () => {
     const foreign = createMacaroonMint(
       createMacaroons({ secrets: ['Qe8Rt2Yu6Io0Pa4Sd9Fg3Hj7Kl1Zx5Cv'] }),
       world.clock,
-    ).mint({ id: String((await node.ask(TOKENS_PATH, show(token))).body['account']), rights: {} })
+    ).mint({ id: textIn(await node.ask(TOKENS_PATH, show(token)), 'account'), rights: {} })
     const payment = { method: 'POST' }
     const { offers } = (await node.ask(`${TOKENS_PATH}/tries`, payment)).body
     const [offer] = Array.isArray(offers) ? offers : []
@@ -271,6 +276,43 @@ describe('a top-up', () => {
     assert.equal((await node.ask(TOKENS_PATH, show(mine))).body['uses'], 4)
     await node.seller.close()
   })
+})
+
+test('a payment that comes with a narrowed token of its own buys no whole one', async () => {
+  // As in L402, where the token is handed out with the invoice and may be narrowed before it is shown with the preimage.
+  const id = 'cd'.repeat(32)
+  const services = [{ name: 'tries', tier: 0 }]
+  const carrying = (rights: Rights): Protocol => ({
+    ...fake,
+    async readCredential(fields, resource) {
+      const found = await fake.readCredential(fields, resource)
+      return found && !('code' in found) ? { ...found, grant: { id, rights } } : found
+    },
+  })
+  const world = shop()
+  const plans = { tries: { price: '0.10 USD', uses: 2 } }
+  const sell = async (rights: Rights, payment?: string): Promise<Said> => {
+    const protocols = [carrying(rights)]
+    const node = await createWorld(routes, { plans, protocols }, world.clock, world).open()
+    const paid = payment === undefined ? { nonce: 'n1' } : { payment }
+    const said = await node.ask(`${TOKENS_PATH}/tries`, { method: 'POST', ...paid })
+    await node.seller.close()
+    return said
+  }
+  const less: readonly Rights[] = [
+    { services, methods: ['GET'] },
+    { services, expiresAt: START + 9_000 },
+    { services: [] },
+    {},
+  ]
+  for (const rights of less) assert.equal(codeOf(await sell(rights)), 'token-insufficient')
+  assert.equal(world.moved.size, 0)
+  const bought = await sell({ services })
+  assert.deepEqual([bought.status, bought.body['account']], [200, id])
+  // The same proof with less shown: what was handed on opens no more than it says.
+  const { payment } = bought
+  for (const rights of less) assert.equal(codeOf(await sell(rights, payment)), 'token-insufficient')
+  assert.equal((await sell({ services }, payment)).status, 200)
 })
 
 test('a grant is whole by one of the ends that were paid for, and with the keys that were bound', async () => {

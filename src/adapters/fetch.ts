@@ -1,6 +1,6 @@
 import { toResponse } from './answer.ts'
 import { createDoor } from './http.ts'
-import type { Admitted, Door, Incoming, Seller } from './http.ts'
+import type { Admitted, Door, Go, Incoming, Open, Seller } from './http.ts'
 import { KEPT_BYTES_MAX } from './kept.ts'
 import type { Whole } from './kept.ts'
 import type { Routes } from './routes.ts'
@@ -56,7 +56,19 @@ export async function pass(
   })
   if (entered.kind === 'free') return await work()
   if (entered.kind === 'answer') return toResponse(entered.answer)
+  if (entered.kind === 'go') return await runOpen(entered, request, work)
   return await run(entered, request, work)
+}
+
+/** Nothing is settled, so nobody waits for anything but the work. */
+async function runOpen(
+  open: Open,
+  { signal }: Request,
+  work: () => Promise<Response>,
+): Promise<Response> {
+  const response = await work()
+  if (!signal.aborted) open.delivered()
+  return withHead(response, response.body, open)
 }
 
 async function run(
@@ -92,11 +104,15 @@ async function finish(
     await stream?.cancel()
     return toResponse(outcome.answer)
   }
-  const { status, statusText } = response
-  const headers = new Headers(response.headers)
-  for (const [name, value] of outcome.fields(response.headers)) headers.set(name, value)
   if (signal.aborted) admitted.lost()
   else admitted.delivered()
+  return withHead(response, stream, outcome)
+}
+
+function withHead(response: Response, stream: Response['body'], go: Go): Response {
+  const { status, statusText } = response
+  const headers = new Headers(response.headers)
+  for (const [name, value] of go.fields(response.headers)) headers.set(name, value)
   return new Response(stream, { status, statusText, headers })
 }
 

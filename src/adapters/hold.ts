@@ -1,5 +1,7 @@
-import type { OutgoingHttpHeader, OutgoingHttpHeaders, ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import type { Answer, Pair } from './answer.ts'
+import { putBack, saidBy, setHead } from './head.ts'
+import type { Replaceable } from './head.ts'
 import { KEPT_BYTES_MAX } from './kept.ts'
 import type { Whole } from './kept.ts'
 import type { Admitted, Go } from './http.ts'
@@ -41,7 +43,7 @@ type State = 'open' | 'held' | 'through' | 'replaced'
  *
  * The hold sits on the response itself, so that no way of writing passes it by: `pipe`, implicit heads, frameworks.
  */
-export function hold(response: ServerResponse, pass: Admitted): { replace(answer: Answer): void } {
+export function hold(response: ServerResponse, pass: Admitted): Replaceable {
   const methods = new Map(held.map((name) => [name, Reflect.get(response, name) as () => unknown]))
   const there = new Map(held.map((n) => [n, Object.getOwnPropertyDescriptor(response, n)]))
   const before = response.getHeaders()
@@ -106,17 +108,14 @@ export function hold(response: ServerResponse, pass: Admitted): { replace(answer
     native('end', answer.body ? [answer.body] : [])
   }
 
-  /** What the work put on the head goes with its answer; what stood there before it stays. */
   function restoreHead(): void {
     restoreOwn(['setHeader', 'setHeaders', 'appendHeader', 'removeHeader'])
-    for (const name of response.getHeaderNames()) response.removeHeader(name)
-    for (const [name, value] of Object.entries(before))
-      if (value !== undefined) response.setHeader(name, value)
-    response.statusMessage = ''
+    putBack(response, before)
   }
 
   /** Tells whoever waits that nothing will be written. */
   function drop(): void {
+    if (pieces.length === 0) return
     const error = new Error('The answer was not sent.')
     for (const { done } of pieces.splice(0)) if (done) process.nextTick(done, error)
   }
@@ -228,12 +227,6 @@ function bytesOf(chunk: unknown, encoding: unknown): Uint8Array {
   return chunk instanceof Uint8Array ? chunk : new Uint8Array()
 }
 
-/** Sends an answer of ours on a response that nobody has written to. */
-export function send(response: ServerResponse, { status, head, body }: Answer): void {
-  response.writeHead(status, head as string[])
-  response.end(body)
-}
-
 /** The overloads of `write` and `end`: chunk, encoding and callback, each of which may be left out. */
 function pieceOf(verb: Piece['verb'], args: readonly unknown[]): Piece {
   const done = args.find((arg) => typeof arg === 'function') as Piece['done']
@@ -246,50 +239,8 @@ function pieceOf(verb: Piece['verb'], args: readonly unknown[]): Piece {
   return { verb, args, bytes: chunk.length, done }
 }
 
-/** The overloads of `writeHead`: status, message and headers. */
-function setHead(response: ServerResponse, [status, ...rest]: readonly unknown[]): void {
-  if (typeof status !== 'number' || !(status >= 100 && status <= 999))
-    throw new RangeError(`Invalid status code: ${String(status)}`)
-  const [first] = rest
-  response.statusCode = status
-  if (typeof first === 'string') response.statusMessage = first
-  put(response, typeof first === 'string' ? rest[1] : (first ?? rest[1]))
-}
-
 function notHere(): never {
   throw new TypeError('This version of the server has no such method.')
-}
-
-/** Puts the headers of a `writeHead` on the response: an object, a flat list, or a list of pairs. */
-function put(response: ServerResponse, headers: unknown): void {
-  if (!Array.isArray(headers)) {
-    for (const [name, value] of Object.entries((headers ?? {}) as OutgoingHttpHeaders))
-      if (value !== undefined) response.setHeader(name, value)
-    return
-  }
-  const seen = new Set<string>()
-  for (const [name, value] of pairs(headers)) {
-    if (seen.has(name.toLowerCase())) response.appendHeader(name, value as string)
-    else response.setHeader(name, value)
-    seen.add(name.toLowerCase())
-  }
-}
-
-function pairs(list: readonly unknown[]): readonly (readonly [string, OutgoingHttpHeader])[] {
-  const flat = Array.isArray(list[0]) ? list.flat() : list
-  if (flat.length % 2 !== 0) throw new TypeError('Every header needs a value.')
-  return flat.flatMap((name, i) =>
-    i % 2 === 0 ? [[String(name), flat[i + 1] as OutgoingHttpHeader] as const] : [],
-  )
-}
-
-function saidBy(response: ServerResponse): { get(name: string): string | undefined } {
-  return {
-    get(name) {
-      const value = response.getHeader(name)
-      return value === undefined ? undefined : String(value)
-    },
-  }
 }
 
 function headSent(): Error {

@@ -61,6 +61,7 @@ export const TOKEN_FIELD = 'Tolsey-Token'
 
 /** Bytes of a request's id, and how many ids are drawn at once. */
 const ID_BYTES = 9
+const ID_CHARS = 12
 const IDS_AT_ONCE = 256
 
 /** What the adapters need of a seller. */
@@ -108,7 +109,7 @@ export interface Incoming {
 }
 
 /** What becomes of a request: not sold, answered here, or let in. */
-export type Entered = { readonly kind: 'free' } | Answered | Admitted
+export type Entered = { readonly kind: 'free' } | Answered | Open | Admitted
 
 /** The answer is ours; the handler does not run. */
 export interface Answered {
@@ -121,6 +122,14 @@ export interface Go {
   readonly kind: 'go'
   /** The fields to be set, given those that the work has set. */
   fields(said: Fields): readonly Pair[]
+}
+
+/** A request that is let in with nothing to settle: its work writes as it goes, and only the head is added to. */
+export interface Open extends Go {
+  /** What `fields` gives for a head on which nothing stands: names and values in turn. */
+  readonly plain: readonly string[]
+  /** The first byte has left. */
+  delivered(): void
 }
 
 /** A paid request that is let in. Ends by `finish`, by `abort`, or by its deadline; what comes first holds. */
@@ -210,6 +219,14 @@ export function createDoor(seller: Seller, routes: Routes): Door {
   ])
   const brought = protocols.flatMap((p) => p.fields.request.map((name) => name.toLowerCase()))
   const recent = createRecent(clock)
+
+  /** The sales that are the same for every request. */
+  const sales = new Map(
+    table.paid.flatMap((route) => {
+      const { prices, sale } = route
+      return typeof prices === 'function' ? [] : [[route, { ...sale, prices, workMs }] as const]
+    }),
+  )
 
   const newId = createIds(chance)
 
@@ -374,10 +391,11 @@ export function createDoor(seller: Seller, routes: Routes): Door {
 
   function ask(visit: Visit): Entered | Promise<Entered> {
     const { incoming, route, resource, prices } = visit
-    const asked = { ...orderOf(visit, resource), sale: { ...route.sale, prices, workMs } }
+    const sale = sales.get(route) ?? { ...route.sale, prices, workMs }
+    const asked = { ...orderOf(visit, resource), sale }
     // A payment that comes with HEAD would buy a body that HEAD cannot have.
     if (incoming.method === 'HEAD' || !pays(incoming)) return unpaid(visit, asked)
-    return admitBy(visit, asked, protocols)
+    return admitBy(visit, asked)
   }
 
   /** What the gate is told of every request. */
@@ -399,19 +417,23 @@ export function createDoor(seller: Seller, routes: Routes): Door {
   }
 
   /** Let in for nothing. What is sold otherwise must not be kept for others on the way. */
-  function given({ incoming }: Visit, told: readonly Pair[]): Admitted {
-    const origin = incoming.fields.get('origin')
+  function given(visit: Visit, told: readonly Pair[]): Open {
+    return open(visit.incoming, nobody, told)
+  }
+
+  /** Let in with nothing to settle. Whatever the work answers, it is for those who may have it. */
+  function open(
+    { fields }: Incoming,
+    pass: Pick<Pass, 'delivered'>,
+    told: readonly Pair[] = [],
+  ): Open {
+    const origin = cors === false ? undefined : fields.get('origin')
+    const plain = write.plain(origin)
     return {
-      kind: 'pass',
-      keeps: false,
-      expired: never,
-      finish: async () => ({
-        kind: 'go',
-        fields: (said) => [...write.paid(said, origin, true, []), ...told],
-      }),
-      delivered: () => undefined,
-      lost: () => undefined,
-      abort: async () => undefined,
+      kind: 'go',
+      plain: told.length === 0 ? plain : [...plain, ...told.flat()],
+      fields: (said) => [...write.paid(said, origin, true, []), ...told],
+      delivered: () => pass.delivered(),
     }
   }
 
@@ -427,14 +449,17 @@ export function createDoor(seller: Seller, routes: Routes): Door {
   }
 
   /** The first protocol that finds something of its own decides. */
-  function admitBy(visit: Visit, asked: Ask, by: readonly Protocol[]): Entered | Promise<Entered> {
+  function admitBy(visit: Visit, asked: Ask, by = 0): Entered | Promise<Entered> {
     const { incoming, resource } = visit
-    const [protocol, ...others] = by
+    const protocol = protocols[by]
     if (!protocol) return unpaid(visit, asked)
-    const found = (credential: Read): Entered | Promise<Entered> =>
-      credential
-        ? caught(incoming, admit(visit, { ...asked, credential }, protocol))
-        : admitBy(visit, asked, others)
+    const found = (credential: Read): Entered | Promise<Entered> => {
+      if (!credential) return admitBy(visit, asked, by + 1)
+      const paying = { ...asked, credential }
+      // Callers are not told apart, so that nothing has to be counted first.
+      const pass = limits.counts ? undefined : gate.admitNow?.(paying)
+      return pass ? open(incoming, pass) : caught(incoming, admit(visit, paying, protocol))
+    }
     const read = protocol.readCredential(incoming.fields, resource)
     return read instanceof Promise ? caught(incoming, read.then(found)) : found(read)
   }
@@ -482,7 +507,7 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     if (pass.kind === 'refused') return failed(visit, pass, by)
     if (pass.kind === 'kept') return again(visit, pass, by)
     if ('offer' in credential) limits.issuedWell(incoming)
-    return admitted(visit, pass, by)
+    return pass.settles === false ? open(incoming, pass, visit.told) : admitted(visit, pass, by)
   }
 
   function failed(visit: Asking, refusal: Refusal, by: Protocol | undefined): Answered {
@@ -599,7 +624,7 @@ export function createDoor(seller: Seller, routes: Routes): Door {
 }
 
 const free: Entered = { kind: 'free' }
-const never = new Promise<Answer>(() => undefined)
+const nobody = { delivered: (): void => undefined }
 
 const hostUnknown = problem(
   'host-unknown',
@@ -646,17 +671,17 @@ function pathOf(target: string): string {
   return end < 0 ? target : target.slice(0, end)
 }
 
-/** Request ids, twelve characters each. Chance is asked for many at once: one at a time costs more than a 402. */
+/** Request ids. Chance is asked for many at once: one at a time costs more than a 402. */
 function createIds(chance: Chance): () => string {
-  let pool = Buffer.alloc(0)
+  let pool = ''
   let at = 0
   return () => {
     if (at >= pool.length) {
-      pool = Buffer.from(chance(ID_BYTES * IDS_AT_ONCE))
+      pool = Buffer.from(chance(ID_BYTES * IDS_AT_ONCE)).toString('base64url')
       at = 0
     }
-    at += ID_BYTES
-    return pool.toString('base64url', at - ID_BYTES, at)
+    at += ID_CHARS
+    return pool.slice(at - ID_CHARS, at)
   }
 }
 

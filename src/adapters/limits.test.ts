@@ -5,11 +5,13 @@ import { Hono } from 'hono'
 import { oauth } from '../protocols/oauth/index.ts'
 import { createOpaques } from '../tokens/opaque/index.ts'
 import { TOKENS_PATH } from './exchange.ts'
+import { serve } from './fixture.test.ts'
 import { toll as tollHono } from './hono.ts'
 import type { LimitSettings } from './limits.ts'
 import { toll as tollNext } from './next.ts'
+import { toll as tollNode } from './node.ts'
 import type { Routes } from './routes.ts'
-import { bearer, createHand, createWorld, fake, ORIGIN, pay, SECRET } from './shop.test.ts'
+import { bearer, createHand, createWorld, fake, ORIGIN, pay, SECRET, textIn } from './shop.test.ts'
 import type { Node, Said, Wish } from './shop.test.ts'
 
 const HOUR_MS = 3_600_000
@@ -31,7 +33,7 @@ function shop(limits: LimitSettings | undefined, routes: Routes, issues?: { coun
       ...(limits && { limits }),
     },
     clock,
-    issues,
+    issues ? { issues } : {},
   )
 }
 
@@ -40,7 +42,7 @@ const route = { 'GET /a': { price: '0.01 USD', takes: ['basic', 'gold'] } }
 async function tokenOf(node: Node, plan: string, nonce: string, address = HERE): Promise<Wish> {
   const said = await node.ask(`${TOKENS_PATH}/${plan}`, { method: 'POST', nonce, address })
   assert.equal(said.status, 200, said.text)
-  return { fields: bearer(String(said.body['token'])), address }
+  return { fields: bearer(textIn(said, 'token')), address }
 }
 
 /** The statuses of so many equal requests. */
@@ -139,6 +141,26 @@ describe('what a caller has for nothing', () => {
     clock.pass(12 * HOUR_MS)
     assert.deepEqual(await statuses(node, 2, { address: HERE }), [200, 402])
     await node.seller.close()
+  })
+
+  test('is counted for the address of the socket, where there is one', async (t) => {
+    const { open } = shop(undefined, gift)
+    const { seller } = await open()
+    const { origin: _, ...anywhere } = seller
+    const server = await serve(
+      tollNode(anywhere, gift, (_, response) => void response.end('served')),
+    )
+    t.after(() => server.close())
+    t.after(() => seller.close())
+    const ask = async (spoofed: string) => {
+      const headers = { 'X-Forwarded-For': spoofed }
+      const response = await fetch(`${server.origin}/a`, { headers })
+      await response.text()
+      return [response.status, response.headers.get('cache-control')]
+    }
+    assert.deepEqual(await ask(HERE), [200, 'private, no-store'])
+    assert.deepEqual(await ask(THERE), [200, 'private, no-store'])
+    assert.deepEqual(await ask('198.51.100.1'), [402, 'no-store'])
   })
 
   test('is not multiplied by addresses of one IPv6 customer, nor by what a stranger writes', async () => {

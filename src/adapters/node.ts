@@ -1,9 +1,12 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import type { TLSSocket } from 'node:tls'
 import type { Fields } from '../core/ports.ts'
-import { hold, send } from './hold.ts'
+import type { Answer } from './answer.ts'
+import { addToHead, send } from './head.ts'
+import type { Replaceable } from './head.ts'
+import { hold } from './hold.ts'
 import { createDoor } from './http.ts'
-import type { Door, Entered, Incoming, Seller } from './http.ts'
+import type { Admitted, Door, Entered, Incoming, Open, Seller } from './http.ts'
 import type { Routes } from './routes.ts'
 
 /** A request listener behind the toll. */
@@ -46,39 +49,68 @@ export function pass(
   work: () => unknown,
 ): void {
   const entered = door.enter(incoming)
-  if (entered instanceof Promise) entered.then(act).catch(broken)
-  else act(entered)
+  const visit = { door, request, response, work }
+  if (!(entered instanceof Promise)) act(visit, entered)
+  else
+    entered
+      .then((later) => act(visit, later))
+      .catch((error: unknown) => {
+        door.fault('adapter', error)
+        response.destroy()
+      })
+}
 
-  function act(entered: Entered): void {
-    if (entered.kind === 'free') work()
-    else if (entered.kind === 'answer') answer(request, response, entered.answer)
-    else if (response.destroyed) void entered.abort()
-    else void run(entered)
-  }
+/** A request on its way to its handler. */
+interface Visit {
+  readonly door: Door
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly work: () => unknown
+}
 
-  function broken(error: unknown): void {
-    door.fault('adapter', error)
-    response.destroy()
-  }
+function act(visit: Visit, entered: Entered): void {
+  const { request, response, work } = visit
+  if (entered.kind === 'free') work()
+  else if (entered.kind === 'answer') answer(request, response, entered.answer)
+  else if (entered.kind === 'go') runOpen(visit, entered)
+  else if (response.destroyed) void entered.abort()
+  else void run(visit, entered)
+}
 
-  async function run(admitted: Exclude<Entered, { kind: 'free' | 'answer' }>): Promise<void> {
-    const held = hold(response, admitted)
-    try {
-      await work()
-    } catch (error) {
-      await admitted.abort()
-      held.replace(door.fault('handler', error))
-      if (!response.writableEnded) response.destroy()
-    }
+/** Nobody waits for the work: what it throws is all that is looked at. */
+function runOpen({ door, response, work }: Visit, open: Open): void {
+  if (response.destroyed) return
+  const head = addToHead(response, open)
+  const broken = (error: unknown): void => replaceBy(head, response, door.fault('handler', error))
+  try {
+    const done = work()
+    if (isThenable(done)) done.then(undefined, broken)
+  } catch (error) {
+    broken(error)
   }
 }
 
+async function run({ door, response, work }: Visit, admitted: Admitted): Promise<void> {
+  const held = hold(response, admitted)
+  try {
+    await work()
+  } catch (error) {
+    await admitted.abort()
+    replaceBy(held, response, door.fault('handler', error))
+  }
+}
+
+function replaceBy(head: Replaceable, response: ServerResponse, said: Answer): void {
+  head.replace(said)
+  if (!response.writableEnded) response.destroy()
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && 'then' in value
+}
+
 /** Sends our answer. A body that was announced and not read is not waited for. */
-export function answer(
-  request: IncomingMessage,
-  response: ServerResponse,
-  said: Parameters<typeof send>[1],
-): void {
+export function answer(request: IncomingMessage, response: ServerResponse, said: Answer): void {
   if (response.destroyed) return
   if (!request.complete && hasBody(request)) response.shouldKeepAlive = false
   send(response, said)
@@ -106,12 +138,23 @@ function fieldsOf(request: IncomingMessage): Fields {
   return {
     get(name) {
       const lower = name.toLowerCase()
-      // Several lines are one list to us; the parser would drop all but the first.
-      const lines = lower === 'authorization' ? request.headersDistinct[lower] : undefined
-      const value = lines ?? headers[lower]
+      const value = lower === 'authorization' ? linesOf(request, lower) : headers[lower]
       return Array.isArray(value) ? value.join(', ') : value
     },
   }
+}
+
+/** Several lines are one list to us; the parser would drop all but the first. */
+function linesOf({ headers, rawHeaders }: IncomingMessage, lower: string): string | undefined {
+  let count = 0
+  for (let i = 0; i < rawHeaders.length; i += 2) if (isCalled(rawHeaders[i], lower)) count++
+  const single = headers[lower]
+  if (count < 2 && !Array.isArray(single)) return single
+  return rawHeaders.filter((_, i) => i % 2 === 1 && isCalled(rawHeaders[i - 1], lower)).join(', ')
+}
+
+function isCalled(name: string | undefined, lower: string): boolean {
+  return name?.length === lower.length && name.toLowerCase() === lower
 }
 
 /** RFC 9112, 6.3: a request has a body if it says how long it is, or that it is sent in pieces. */

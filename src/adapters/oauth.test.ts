@@ -11,7 +11,10 @@ import {
   SignJWT,
 } from 'jose'
 import type { JSONWebKeySet } from 'jose'
+import type { JsonObject } from '../core/json.ts'
+import { isObject } from '../core/json.ts'
 import { ACCOUNT_FRESH_MS } from '../core/ports.ts'
+import type { Clock } from '../core/ports.ts'
 import { createProofs, GRANT_TYPE_PAYMENT, oauth, oauthService } from '../protocols/oauth/index.ts'
 import { createJwts, newJwtKey } from '../tokens/jwt/index.ts'
 import {
@@ -23,7 +26,17 @@ import {
 } from '../tokens/macaroon/index.ts'
 import { TOKENS_PATH } from './exchange.ts'
 import type { Routes } from './routes.ts'
-import { bearer, createHand, createWorld, fake, ORIGIN, pay, SECRET, START } from './shop.test.ts'
+import {
+  bearer,
+  createHand,
+  createWorld,
+  fake,
+  ORIGIN,
+  pay,
+  SECRET,
+  START,
+  textIn,
+} from './shop.test.ts'
 import type { Node, Said, Wish } from './shop.test.ts'
 
 const GUARD = 'Qe8Rt2Yu6Io0Pa4Sd9Fg3Hj7Kl1Zx5Cv'
@@ -62,14 +75,20 @@ const ask = (node: Node, token: string, secret = GUARD): Promise<Said> =>
   node.ask('/oauth/introspect', form({ token }, { fields: bearer(secret) }))
 const end = (node: Node, token: string): Promise<Said> => node.ask('/oauth/revoke', form({ token }))
 
-function tokenOf({ status, text, body }: Said): string {
+function tokenOf(said: Said): string {
+  assert.equal(said.status, 200, said.text)
+  return textIn(said, 'access_token')
+}
+
+function linesIn({ status, text, body }: Said): readonly JsonObject[] {
   assert.equal(status, 200, text)
-  assert.ok(typeof body['access_token'] === 'string')
-  return body['access_token']
+  const { entries } = body
+  assert.ok(Array.isArray(entries) && entries.every(isObject))
+  return entries
 }
 
 /** A client's key, and the proofs that it makes (RFC 9449). */
-async function createProver(now: () => number) {
+async function createProver(clock: Clock) {
   const { publicKey, privateKey } = await generateKeyPair('ES256', { extractable: true })
   const jwk = await exportJWK(publicKey)
   let last = 0
@@ -77,7 +96,7 @@ async function createProver(now: () => number) {
     jkt: await calculateJwkThumbprint(jwk),
     async prove(htm: string, path: string, token?: string): Promise<string> {
       const ath = token === undefined ? {} : { ath: hash('sha256', token, 'base64url') }
-      const claims = { htm, htu: ORIGIN + path, iat: now() / 1000, jti: `j${++last}`, ...ath }
+      const claims = { htm, htu: ORIGIN + path, iat: clock.now() / 1000, jti: `j${++last}`, ...ath }
       return await new SignJWT(claims)
         .setProtectedHeader({ typ: 'dpop+jwt', alg: 'ES256', jwk })
         .sign(privateKey)
@@ -92,10 +111,10 @@ describe('metadata', () => {
     assert.match(fields.get('content-type') ?? '', /^application\/json/)
     assert.equal(fields.get('access-control-allow-origin'), '*')
     assert.deepEqual([body['resource'], body['authorization_servers']], [ORIGIN, [ORIGIN]])
-    const server = (await node.ask('/.well-known/oauth-authorization-server')).body
-    assert.equal(server['token_endpoint'], `${ORIGIN}/oauth/token`)
-    assert.deepEqual(server['scopes_supported'], ['reader'])
-    const keys = await node.ask(String(server['jwks_uri']).slice(ORIGIN.length))
+    const server = await node.ask('/.well-known/oauth-authorization-server')
+    assert.equal(server.body['token_endpoint'], `${ORIGIN}/oauth/token`)
+    assert.deepEqual(server.body['scopes_supported'], ['reader'])
+    const keys = await node.ask(textIn(server, 'jwks_uri').slice(ORIGIN.length))
     const jwks = createLocalJWKSet(keys.body as unknown as JSONWebKeySet)
     const token = tokenOf(await buy(node, 'n1'))
     const { payload } = await jwtVerify(token, jwks, {
@@ -121,11 +140,13 @@ describe('the token endpoint', () => {
     const said = await buy(node, 'n1')
     assert.equal(said.fields.get('cache-control'), 'no-store')
     assert.equal(said.fields.get('fake-receipt'), 'tx-n1')
-    const { access_token: token, ...rest } = said.body
+    const token = tokenOf(said)
+    const { access_token: _, ...rest } = said.body
     assert.deepEqual(rest, { token_type: 'Bearer', expires_in: 3_600, scope: 'reader' })
-    assert.equal((await node.ask('/read', { fields: bearer(String(token)) })).status, 200)
+    assert.equal((await node.ask('/read', { fields: bearer(token) })).status, 200)
     // The same payment again is the same account, not more.
-    const again = tokenOf(await buy(node, 'n1'))
+    const { payment = '' } = said
+    const again = tokenOf(await node.ask('/oauth/token', form(order, { payment })))
     for (const status of [200, 200, 402])
       assert.equal((await node.ask('/read', { fields: bearer(again) })).status, status)
     assert.equal(moved.size, 1)
@@ -168,7 +189,7 @@ describe('the token endpoint', () => {
   test('binds the token to the key that proves itself, and routes hold to it', async () => {
     const { open, clock } = shop()
     const node = await open()
-    const [mine, theirs] = [await createProver(clock.now), await createProver(clock.now)]
+    const [mine, theirs] = [await createProver(clock), await createProver(clock)]
     const proof = await mine.prove('POST', '/oauth/token')
     // The challenge on the way leaves the proof good for the request that pays.
     const bought = await buy(node, 'n1', { fields: { DPoP: proof } })
@@ -183,16 +204,57 @@ describe('the token endpoint', () => {
     assert.deepEqual([stolen.status, stolen.body['code']], [401, 'token-invalid'])
     assert.match(stolen.fields.get('www-authenticate') ?? '', /DPoP .*invalid_dpop_proof/)
     assert.equal((await node.ask('/read', { fields: bearer(token) })).status, 401)
-    const replayed = await buy(node, 'n1', { fields: { DPoP: proof } })
+    const { payment = '' } = bought
+    const replayed = await node.ask(
+      '/oauth/token',
+      form(order, { payment, fields: { DPoP: proof } }),
+    )
     assert.equal(replayed.body['error'], 'invalid_dpop_proof')
-    const again = await buy(node, 'n1', {
-      fields: { DPoP: await mine.prove('POST', '/oauth/token') },
-    })
+    const fresh = { DPoP: await mine.prove('POST', '/oauth/token') }
+    const again = await node.ask('/oauth/token', form(order, { payment, fields: fresh }))
     assert.equal((await show(mine, tokenOf(again))).status, 200)
     assert.equal((await ask(node, token)).body['uses'], 1)
     assert.deepEqual((await ask(node, token)).body['cnf'], { jkt: mine.jkt })
     await node.seller.close()
   })
+})
+
+test('a token that is bound to a key has its statement, and is topped up with one that is bound to it too', async () => {
+  const { open, clock } = shop()
+  const node = await open()
+  const [mine, theirs] = [await createProver(clock), await createProver(clock)]
+  const fields = { DPoP: await mine.prove('POST', '/oauth/token') }
+  const token = tokenOf(await buy(node, 'n1', { fields }))
+  const get = async (prover: typeof mine, path: string, text = token) =>
+    node.ask(path, {
+      fields: { Authorization: `DPoP ${text}`, DPoP: await prover.prove('GET', path, text) },
+    })
+  const statement = `${TOKENS_PATH}/statement`
+  const [line, ...others] = linesIn(await get(mine, statement))
+  assert.deepEqual([line?.['type'], others], ['bought', []])
+  for (const said of [
+    await get(theirs, statement),
+    await node.ask(statement, { fields: bearer(token) }),
+  ])
+    assert.deepEqual([said.status, said.body['entries']], [401, undefined])
+
+  clock.pass(HOUR_MS / 2)
+  const body = JSON.stringify({ topUp: token })
+  const more = await node.ask(`${TOKENS_PATH}/reader`, { method: 'POST', nonce: 'n2', body })
+  const longer = textIn(more, 'token')
+  assert.equal((await ask(node, token)).body['uses'], 6)
+  assert.equal(linesIn(await get(mine, statement)).length, 2)
+  for (const text of [token, longer]) {
+    assert.equal((await get(mine, '/read', text)).status, 200)
+    assert.equal((await get(theirs, '/read', text)).status, 401)
+    assert.equal((await node.ask('/read', { fields: bearer(text) })).status, 401)
+  }
+  assert.equal(linesIn(await get(mine, statement, longer)).length, 4)
+  assert.equal((await ask(node, longer)).body['uses'], 4)
+  clock.pass(HOUR_MS / 2)
+  assert.equal((await get(mine, '/read')).status, 401)
+  assert.equal((await get(mine, '/read', longer)).status, 200)
+  await node.seller.close()
 })
 
 describe('introspection', () => {
@@ -246,7 +308,7 @@ describe('revocation', () => {
     const { open, clock } = shop()
     const node = await open()
     const bought = await node.ask(`${TOKENS_PATH}/reader`, { method: 'POST', nonce: 'n1' })
-    const whole = String(bought.body['token'])
+    const whole = textIn(bought, 'token')
     const read = readToken(whole)
     const [root] = typeof read === 'string' ? [] : read
     assert.ok(root)
@@ -259,7 +321,7 @@ describe('revocation', () => {
     assert.equal((await ask(node, whole)).body['active'], true)
     assert.equal((await end(node, whole)).status, 200)
     assert.equal((await ask(node, whole)).body['active'], false)
-    const prover = await createProver(clock.now)
+    const prover = await createProver(clock)
     const fields = { DPoP: await prover.prove('POST', '/oauth/token') }
     const bound = tokenOf(await buy(node, 'n2', { fields }))
     assert.equal((await ask(node, bound)).body['active'], true)

@@ -25,6 +25,8 @@ export function createLocator(
   const origins = typeof origin === 'string' ? [origin] : origin
   const places = new Map(origins.map(readOrigin).map((place) => [place.authority, place]))
   return ({ authority = '' }) => {
+    const exact = places.get(authority)
+    if (exact) return exact
     const host = authority.toLowerCase()
     return places.get(host) ?? places.get(host.replace(/:(80|443)$/, ''))
   }

@@ -51,9 +51,10 @@ export function createDirectory(
 ): (path: string) => Service | undefined {
   const places = services.flatMap((service) => service.paths.map((path) => ({ path, service })))
   const whole = new Map(places.toReversed().map(({ path, service }) => [path, service]))
-  const below = places.filter(({ path }) => path.endsWith('/*'))
-  return (path) =>
-    whole.get(path) ?? below.find((place) => path.startsWith(place.path.slice(0, -1)))?.service
+  const below = places.flatMap(({ path, service }) =>
+    path.endsWith('/*') ? [{ root: path.slice(0, -1), service }] : [],
+  )
+  return (path) => whole.get(path) ?? below.find(({ root }) => path.startsWith(root))?.service
 }
 
 /** Opens the shop for a request. */

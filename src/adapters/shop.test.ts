@@ -108,6 +108,8 @@ export interface Said {
   readonly fields: Headers
   readonly text: string
   readonly body: JsonObject
+  /** What paid for it. */
+  readonly payment?: string
 }
 
 /** A request; `nonce` pays it with the first offer of the challenge that the same request gets without it. */
@@ -116,6 +118,8 @@ export interface Wish {
   readonly fields?: Readonly<Record<string, string>>
   readonly body?: string
   readonly nonce?: string
+  /** A payment that was shown before. */
+  readonly payment?: string
   /** The address at the other end. */
   readonly address?: string
 }
@@ -132,22 +136,24 @@ export interface World {
   readonly ledger: Ledger
   readonly moved: Set<string>
   /** One more process on the same books. */
-  open(): Promise<Node>
+  readonly open: () => Promise<Node>
 }
 
 export function createWorld(
   routes: Routes,
   settings: Partial<SellerSettings>,
   clock: Hand = createHand(),
-  issues?: { count: number },
+  {
+    ledger = memory({ clock }),
+    moved = new Set<string>(),
+    issues,
+  }: Partial<Pick<World, 'ledger' | 'moved'>> & { readonly issues?: { count: number } } = {},
 ): World {
-  const ledger = memory({ clock })
-  const moved = new Set<string>()
   return {
     clock,
     ledger,
     moved,
-    async open() {
+    open: async () => {
       const seller = await createSeller({
         secret: SECRET,
         rails: [createRail(moved, issues)],
@@ -178,13 +184,14 @@ export function createWorld(
         const text = await response.text()
         const said = readJson(text, 100_000)
         const { status, headers: fields } = response
-        return { status, fields, text, body: isObject(said) ? said : {} }
+        const paid = payment === undefined ? {} : { payment }
+        return { status, fields, text, body: isObject(said) ? said : {}, ...paid }
       }
       return {
         seller,
         runs: () => runs,
         async ask(path, wish = {}) {
-          if (wish.nonce === undefined) return await send(path, wish)
+          if (wish.nonce === undefined) return await send(path, wish, wish.payment)
           const { body } = await send(path, wish)
           const { offers } = body
           const [offer] = Array.isArray(offers) ? offers : []
@@ -194,6 +201,13 @@ export function createWorld(
       }
     },
   }
+}
+
+/** A member of an answer that must be text. */
+export function textIn({ body }: Said, member: string): string {
+  const text = body[member]
+  assert.ok(typeof text === 'string', `${member} is not text in ${JSON.stringify(body)}`)
+  return text
 }
 
 /** The field that pays an offer. */

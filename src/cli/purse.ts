@@ -166,7 +166,7 @@ async function walletsOf({
   holding,
   lightning,
   rpc,
-}: Means): Promise<{ readonly wallets: readonly Wallet[]; close(): Promise<void> }> {
+}: Means): Promise<{ readonly wallets: readonly Wallet[]; readonly close: () => Promise<void> }> {
   const onChain = holding ? await openWallets(holding.key, rpc) : []
   const node = lightning && (await openLightning(lightning).catch(unusable))
   return {

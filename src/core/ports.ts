@@ -409,6 +409,11 @@ export interface Pass {
   readonly kind: 'pass'
   readonly key: string
   /**
+   * False where nothing is taken for the answer, whatever becomes of the work: `finish` only says that it may go out, and need
+   * not be waited for or called. True if absent.
+   */
+  readonly settles?: boolean
+  /**
    * Ends the work, exactly once. A success is settled and charged; anything else is released. The answer says whether the
    * response may go out, with which receipt, or what must be said in its place. The whole `answer` may be given where the
    * sale keeps it.
@@ -432,6 +437,11 @@ export interface Gate {
   /** Whether there is a vault, so that a sale may ask for its answer to be kept. */
   readonly keeps: boolean
   admit(ask: Ask): Promise<Pass | Kept | Refusal>
+  /**
+   * As `admit`, at once, for a token of which is known that it pays and from which nothing is taken: the hot path of the paid.
+   * Undefined for all else, of which nothing was counted then.
+   */
+  admitNow?(ask: Ask): Pass | undefined
   /** The challenge for a request without a payment. Synchronous where no rail must be asked: the hot path of the unpaid. */
   challenge(ask: Ask, why?: Problem): Refusal | Promise<Refusal>
   /** Sells the plan of the sale alone, without work: a new account, or more for one. */

@@ -53,17 +53,31 @@ export function isDraw({ note }: Held): boolean {
 /** What is written when an account is opened. */
 export function writeAccount(plan: Plan, payment: string, payer: string, now: number): JsonObject {
   const expiresAt = now + plan.validForMs
-  return { kind: 'account', plan: plan.name, unit: unitOf(plan), expiresAt, payment, payer }
+  const { payerKeys } = plan.rights
+  return {
+    kind: 'account',
+    plan: plan.name,
+    unit: unitOf(plan),
+    expiresAt,
+    payment,
+    payer,
+    ...(payerKeys && { payerKeys }),
+  }
 }
 
 /** The account as its transfer and its steps tell it. */
 export function readAccount(id: string, { note, steps }: Held): Known {
-  const { plan, unit } = note
+  const { plan, unit, payerKeys } = note
   assert(typeof plan === 'string' && typeof unit === 'string', 'an account has a plan and a unit')
-  const ends = steps.filter(({ type }) => type === 'topped-up').map(({ data }) => data)
-  const expiresAt = Math.max(...[note, ...ends].map((said) => Number(said['expiresAt'])))
+  const paid = steps.filter(({ type }) => type === 'topped-up').map(({ data }) => data)
+  const ends = [note, ...paid].map((said) => Number(said['expiresAt']))
   const revoked = steps.some(({ type }) => type === 'revoked')
-  return { id, plan, unit, expiresAt, revoked }
+  const bound = isTexts(payerKeys) ? { payerKeys } : {}
+  return { id, plan, unit, expiresAt: Math.max(...ends), ends, revoked, ...bound }
+}
+
+function isTexts(said: unknown): said is readonly string[] {
+  return Array.isArray(said) && said.every((text) => typeof text === 'string')
 }
 
 /** What the plan is counted in. */

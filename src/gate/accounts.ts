@@ -55,6 +55,15 @@ export interface AccountBooks extends Accounts {
   forbids(ask: Ask, grant: Grant, plan?: string): Problem | undefined
   /** Lets the request in for what it takes out of the account. */
   draw(ask: Ask, grant: Grant): Promise<Pass | Refusal>
+  /** The same at once, where nothing is taken and the account is known; undefined, and nothing counted, where it is not so. */
+  drawNow(ask: Ask, grant: Grant): Pass | undefined
+}
+
+/** What the books were asked of an account, and what they said once they did. */
+interface Recalled {
+  readonly at: number
+  readonly account: Promise<Known | undefined>
+  found?: Known
 }
 
 /** Makes the accounts. */
@@ -62,26 +71,29 @@ export function createAccounts(
   { ledger, clock, observe }: Pick<House, 'ledger' | 'clock' | 'observe'>,
   refusals: Pick<Refusals, 'refuse' | 'trouble'>,
 ): AccountBooks {
-  const known = new Map<
-    string,
-    { readonly at: number; readonly account: Promise<Known | undefined> }
-  >()
+  const known = new Map<string, Recalled>()
   const windows = createWindows()
 
   /** Many requests of one token ask the books once. */
   function recall(id: string): Promise<Known | undefined> {
-    const now = clock.now()
-    const before = known.get(id)
-    if (before && now >= before.at && now < before.at + ACCOUNT_FRESH_MS) return before.account
+    const before = fresh(id, clock.now())
+    if (before) return before.account
     const account = look(id)
+    const recalled: Recalled = { at: clock.now(), account }
     if (known.size >= ACCOUNTS_MAX) known.clear()
-    known.set(id, { at: now, account })
+    known.set(id, recalled)
     const forget = (): void => {
-      if (known.get(id)?.account === account) known.delete(id)
+      if (known.get(id) === recalled) known.delete(id)
     }
     // One that is not there yet may be opened by another process at any moment: nobody is told to pay twice.
-    account.then((found) => found ?? forget(), forget)
+    account.then((found) => (found ? (recalled.found = found) : forget()), forget)
     return account
+  }
+
+  function fresh(id: string, now: number): Recalled | undefined {
+    const before = known.get(id)
+    const ageMs = before ? now - before.at : 0
+    return ageMs >= 0 && ageMs < ACCOUNT_FRESH_MS ? before : undefined
   }
 
   async function look(id: string): Promise<Known | undefined> {
@@ -132,19 +144,22 @@ export function createAccounts(
     return account
   }
 
-  function forbids(ask: Ask, { rights, payerKey }: Grant, plan?: string): Problem | undefined {
+  function forbids(
+    ask: Ask,
+    { rights, payerKey }: Grant,
+    plan?: string,
+    now: number = clock.now(),
+  ): Problem | undefined {
     const [limit] = rights.budget ?? []
-    const price = priced(ask).find(({ currency }) => currency === limit?.most.currency)
-    const leave = allows(
-      rights,
-      {
-        resource: ask.resource,
-        ...(plan !== undefined && { service: plan }),
-        ...(payerKey !== undefined && { payerKey }),
-        ...(price && { price }),
-      },
-      clock.now(),
-    )
+    const price = limit && priced(ask).find(({ currency }) => currency === limit.most.currency)
+    const { resource } = ask
+    const use = {
+      resource,
+      ...(plan !== undefined && { service: plan }),
+      ...(payerKey !== undefined && { payerKey }),
+      ...(price && { price }),
+    }
+    const leave = allows(rights, use, now)
     if (leave.ok) return undefined
     const code = leave.right === 'expiresAt' ? 'token-exhausted' : 'token-insufficient'
     return problem(code, leave.detail, { reason: leave.right })
@@ -153,34 +168,49 @@ export function createAccounts(
   async function draw(ask: Ask, grant: Grant): Promise<Pass | Refusal> {
     const account = await recall(grant.id)
     if (!account) return refusals.refuse(ask, unpaid)
-    const why = unfit(ask, grant, account)
+    const why = unfit(ask, grant, account, clock.now())
     if (why) return refusals.refuse(ask, why)
     const takes = takesOf(ask, grant, account)
     if ('code' in takes) return refusals.refuse(ask, takes)
-    const rates = (grant.rights.rate ?? []).map((limit) => ({
-      ...limit,
-      scope: scopeOf(limit, grant),
-    }))
-    const waitMs = windows.take(rates, clock.now())
+    const waitMs = waitFor(grant)
     if (waitMs !== undefined) return refusals.refuse(ask, tooOften(waitMs))
     const short = await hold(takes)
     return short === undefined ? passOf(ask, takes) : refusals.refuse(ask, usedUp(short))
   }
 
-  function unfit(ask: Ask, grant: Grant, account: Known): Problem | undefined {
+  function drawNow(ask: Ask, grant: Grant): Pass | undefined {
+    const now = clock.now()
+    const account = fresh(grant.id, now)?.found
+    if (!account || unfit(ask, grant, account, now)) return undefined
+    const takes = takesOf(ask, grant, account)
+    // Whoever must wait is not counted: asked again, he hears how long.
+    if ('code' in takes || takes.length > 0 || waitFor(grant) !== undefined) return undefined
+    return passOf(ask, takes)
+  }
+
+  /** Counts the request; how long to wait, if it is one too many. */
+  function waitFor(grant: Grant): number | undefined {
+    const { rate } = grant.rights
+    if (!rate) return undefined
+    const rates = rate.map((limit) => ({ ...limit, scope: scopeOf(limit, grant) }))
+    return windows.take(rates, clock.now())
+  }
+
+  function unfit(ask: Ask, grant: Grant, account: Known, now: number): Problem | undefined {
     if (account.revoked) return revoked
-    if (clock.now() >= account.expiresAt) return over
-    return forbids(ask, grant, account.plan)
+    if (now >= account.expiresAt) return over
+    return forbids(ask, grant, account.plan, now)
   }
 
   /** What the request takes: out of the account, and under every limit that the token names. */
   function takesOf(ask: Ask, grant: Grant, account: Known): readonly Transfer[] | Problem {
-    const { uses = [], budget = [] } = grant.rights
+    const { uses = none, budget = none } = grant.rights
     if (uses.length + budget.length > DRAW_LIMITS_MAX) return tooManyLimits
     const { id, plan, unit } = account
+    const isFor = ask.sale.plan?.name === plan || ask.sale.takes?.includes(plan) === true
+    if (isFor && unit === TIME && uses.length === 0) return none
     const counted = uses.map((limit) => limitLeg(scopeOf(limit, grant), BigInt(limit.most)))
     const pays = { debit: accountOf(id), credit: `drawn/${plan}` }
-    const isFor = ask.sale.plan?.name === plan || ask.sale.takes?.includes(plan) === true
     if (isFor && (unit === USES || unit === TIME)) {
       const legs = unit === USES ? [pays, ...counted] : counted
       return legs.length > 0 ? [takeOf(ask, id, USES, 1n, legs)] : []
@@ -237,6 +267,7 @@ export function createAccounts(
     return {
       kind: 'pass',
       key,
+      settles: takes.length > 0,
       async finish(success) {
         assert(!finished, 'work ends once')
         finished = true
@@ -278,6 +309,7 @@ export function createAccounts(
     topUp,
     forbids,
     draw,
+    drawNow,
     async left(id) {
       const account = await recall(id)
       if (!account || account.unit === TIME) return {}
@@ -316,6 +348,8 @@ export function createAccounts(
     },
   }
 }
+
+const none: readonly never[] = []
 
 /** Digits of a time in base 36: enough until the year 5188. */
 const TIME_CHARS = 9

@@ -1,4 +1,5 @@
 import { assert } from '../core/assert.ts'
+import type { Offer } from '../core/offer.ts'
 import { nonceOf } from '../core/offers.ts'
 import type { Held, Kept, Vault } from '../core/ports.ts'
 import { WORLD } from '../core/ports.ts'
@@ -54,7 +55,7 @@ export function createDelivery(
 
   /** The answer itself, for whoever names the very offer that was paid. */
   async function kept({ offer }: Work, held: Held): Promise<Kept | undefined> {
-    if (!shelf || nonceOf(offer) === undefined || offerId(held) !== offer.id) return undefined
+    if (!shelf || !isPaid(held, offer)) return undefined
     const name = shelfOf(held)
     const sealed = await shelf.vault.get(name)
     const answer = sealed && shelf.seal.open(name, sealed)
@@ -75,6 +76,8 @@ export function createDelivery(
   async function redeliver(work: Work, held: Held): Promise<Entry> {
     const early = notOwed(work, held)
     if (early) return early
+    // A token is good for many requests, and for whoever has it.
+    if (work.ask.sale.plan && !isPaid(held, work.offer)) return refusals.unnamed(work, held)
     const turn = await takeTurn(work)
     if (turn === undefined) return refusals.inFlight(work)
     // Only now is nobody else at it: what was read before the turn may be old.
@@ -188,8 +191,12 @@ function shelfOf({ key, claim }: Pick<Held, 'key' | 'claim'>): string {
   return `${key}/${claim}`
 }
 
-function offerId(held: Held): string {
-  return isSale(held) ? readNote(held.note).offer.id : ''
+/**
+ * Whether it is the very offer that was paid, and one of its kind. What a payment shows on a chain everybody can say again,
+ * its signature included.
+ */
+export function isPaid(held: Held, offer: Offer): boolean {
+  return nonceOf(offer) !== undefined && isSale(held) && readNote(held.note).offer.id === offer.id
 }
 
 /** Whether the work was done and its answer may be called delivered. */

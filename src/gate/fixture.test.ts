@@ -14,6 +14,7 @@ import { PaymentError, problem } from '../core/problem.ts'
 import type { Resource } from '../core/resource.ts'
 import type { Rights } from '../core/rights.ts'
 import { createGate } from './gate.ts'
+import { boundTo } from './plans.ts'
 
 export const START = 1_800_000_000_000
 const HOUR_MS = 3_600_000
@@ -130,7 +131,7 @@ export interface Shop {
   readonly events: Event[]
   /** Another process over other books, or the same. */
   open(ledger: Ledger): Gate
-  /** The credential of a payment for that request. */
+  /** The credential of a payment for that request. Whoever shows a payment again names the offer that he paid. */
   readonly pay: (proof: string, to: Ask, grant?: Grant) => Promise<Credential>
   /** Buys a token alone. */
   buy(proof: string, sold: Plan, into?: string): Promise<Bought>
@@ -149,8 +150,12 @@ export function createShop(
   const open = (books: Ledger): Gate =>
     createGate({ rails: [rail], ledger: books, offers, clock, observe })
   const gate = open(ledger)
+  const paid = new Map<string, Offer>()
   async function pay(proof: string, to: Ask, grant?: Grant): Promise<Credential> {
-    return { offer: await offerOf(gate, to), proof, ...(grant && { grant }) }
+    const name = `${proof} ${boundTo(to).path}`
+    const offer = paid.get(name) ?? (await offerOf(gate, to))
+    paid.set(name, offer)
+    return { offer, proof, ...(grant && { grant }) }
   }
   return {
     gate,

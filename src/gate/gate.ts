@@ -32,13 +32,14 @@ import type { Seal } from '../core/seal.ts'
 import { isDraw } from './account.ts'
 import { createAccounts } from './accounts.ts'
 import { createClosing } from './closing.ts'
-import { createDelivery, createFlag, isTurn } from './delivery.ts'
+import { createDelivery, createFlag, isPaid, isTurn } from './delivery.ts'
 import { lifeOf, lives } from './life.ts'
 import {
   DEFERRED_MAX,
   DELIVER_MS,
   OFFER_VALID_MS,
   RECOVER_AT_ONCE,
+  RELEASE_MS,
   SETTLE_MS,
   WORK_MS,
 } from './limits.ts'
@@ -98,7 +99,15 @@ export function createGate(parts: GateParts): Gate {
   const house: House = { ledger, rails, clock, observe, fault }
   const shelf = parts.vault && parts.seal && { vault: parts.vault, seal: parts.seal }
   const validMs = parts.offerValidMs ?? OFFER_VALID_MS
-  const quoting = createQuoting({ rails, offers, clock, validMs, chance: shelf && chance, fault })
+  const quoting = createQuoting({
+    rails,
+    offers,
+    clock,
+    validMs,
+    chance,
+    keeps: shelf !== undefined,
+    fault,
+  })
   const refusals = createRefusals(house, quoting.quote)
   const accounts = createAccounts(house, refusals)
   const delivery = createDelivery(house, refusals, shelf)
@@ -117,6 +126,13 @@ export function createGate(parts: GateParts): Gate {
     } catch (error) {
       return await refusals.trouble(ask, 'admit', error)
     }
+  }
+
+  function admitNow(ask: Ask): Pass | undefined {
+    const { credential } = ask
+    if (!credential || 'code' in credential) return undefined
+    const { offer, grant } = credential
+    return grant && !offer && !grant.unproven ? accounts.drawNow(ask, grant) : undefined
   }
 
   /** By a token that is paid for, by a payment for one, or by a payment for this request alone. */
@@ -147,7 +163,8 @@ export function createGate(parts: GateParts): Gate {
       if (entry.problem.code !== 'payment-delivered') return entry
       // Whoever saw the token before it was paid could show it too.
       if (credential.grant?.unproven) return await refusals.refuse(ask, provenNow)
-      return await book(ask, plan, credential, await takenBy(purchase, credential))
+      const held = await takenBy(purchase, credential)
+      return held ? await book(ask, plan, credential, held) : entry
     }
     let isBooked = false
     try {
@@ -174,27 +191,27 @@ export function createGate(parts: GateParts): Gate {
     const account = await (ask.into === undefined
       ? accounts.open(deposit)
       : accounts.topUp(deposit))
-    const grant = grantOf(plan, id, account.expiresAt)
+    const { expiresAt, payerKeys } = account
+    const rights = payerKeys ? { ...plan.rights, payerKeys } : plan.rights
+    const grant = grantOf({ ...plan, rights }, id, expiresAt)
     return { kind: 'bought', grant, account, receipt: receiptOf(held) }
   }
 
-  /** What the books have of a payment that was taken before. */
+  /** What the books have of a payment that was taken before, for whoever names the very offer that was paid. */
   async function takenBy(ask: Ask, credential: Credential): Promise<Held | undefined> {
     const { offer, proof } = credential
-    const accepted = offer && isBound(offer) ? [offer] : quoting.accept(ask, credential)
-    if ('code' in accepted) return undefined
-    for (const one of accepted) {
-      const key = rails.find(one)?.identify(one, proof).key
-      const held = key === undefined ? undefined : await ledger.find(key)
-      if (held?.state === 'posted' && held.purpose === purposeOf(ask.resource)) return held
-    }
-    return undefined
+    if (!offer || !isBound(offer)) return undefined
+    const key = rails.find(offer)?.identify(offer, proof).key
+    const held = key === undefined ? undefined : await ledger.find(key)
+    const isTaken = held?.state === 'posted' && held.purpose === purposeOf(ask.resource)
+    return isTaken && isPaid(held, offer) ? held : undefined
   }
 
   /** The work that comes with the token: whatever becomes of it, the payer is handed what was bought. */
   function withBought(pass: Pass, bought: Bought, isNew: boolean): Pass {
     return {
       ...pass,
+      settles: true,
       async finish(success, answer) {
         const outcome = await pass.finish(success, answer)
         if (outcome.kind === 'refused') return outcome
@@ -413,9 +430,13 @@ export function createGate(parts: GateParts): Gate {
     return { kind: 'serve' }
   }
 
-  /** Gives back what the payer has locked. What cannot be given back now, its network gives back in time. */
+  /** Gives back what the payer has locked. What cannot be given back soon, its network gives back in time. */
   async function letGo(rail: Rail, offer: Offer, proof: unknown, key: string): Promise<void> {
-    await rail.release?.(offer, proof, key)?.catch((error: unknown) => fault('release', error))
+    const done = new AbortController()
+    const given = (async () => await rail.release?.(offer, proof, key))()
+      .catch((error: unknown) => fault('release', error))
+      .finally(() => done.abort())
+    await Promise.race([given, clock.sleep(RELEASE_MS, done.signal)])
   }
 
   /** Serves as soon as the settlement is written ahead: from then on a crash cannot forget it. */
@@ -499,6 +520,7 @@ export function createGate(parts: GateParts): Gate {
   return {
     keeps: shelf !== undefined,
     admit,
+    admitNow,
     sell,
     accounts,
     challenge: (ask, why) => refusals.challenge(ask, why),

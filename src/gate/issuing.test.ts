@@ -21,7 +21,7 @@ import {
   serve,
 } from './fixture.test.ts'
 import { OFFER_VALID_MS, SETTLE_MS, WORK_MS, createGate } from './gate.ts'
-import { ISSUE_MS, ISSUES_PER_MINUTE_MAX, OFFER_GRID_MS, REDEEM_MS } from './limits.ts'
+import { ISSUE_MS, ISSUES_PER_MINUTE_MAX, OFFER_GRID_MS, REDEEM_MS, RELEASE_MS } from './limits.ts'
 
 const cent = priced('0.01 USD')
 
@@ -265,6 +265,20 @@ describe('what the payer has locked is let go', () => {
     const { gate, faults, pay } = world({ rest: { release } })
     const outcome = await passed(await gate.admit(await pay('p'))).finish(false)
     assert.deepEqual([outcome.kind, faults()], ['serve', ['release']])
+  })
+
+  test('and where that hangs the answer leaves all the same', async () => {
+    const called = Promise.withResolvers<undefined>()
+    const release = (): Promise<never> => {
+      called.resolve(undefined)
+      return new Promise(() => undefined)
+    }
+    const { gate, clock, pay } = world({ rest: { release } })
+    const left = passed(await gate.admit(await pay('p'))).finish(false)
+    await called.promise
+    await Promise.resolve()
+    clock.pass(RELEASE_MS)
+    assert.equal((await left).kind, 'serve')
   })
 
   test('also of a plan whose payment was held while it was bought by a process that died', async () => {

@@ -8,6 +8,7 @@ import type { Event } from '../core/event.ts'
 import type { Offer, Terms } from '../core/offer.ts'
 import type { Offers } from '../core/offers.ts'
 import { readPrice } from '../core/money.ts'
+import type { Plan } from '../core/plan.ts'
 import type { Ask, Ledger, Rail, Sale, Settlement } from '../core/ports.ts'
 import type { Code } from '../core/problem.ts'
 import { PaymentError, problem } from '../core/problem.ts'
@@ -58,16 +59,21 @@ describe('an offer', () => {
     assert.equal(endAt(START - 1), START + validMs)
   })
 
-  test('is a secret of twelve bytes exactly where the answer is kept and can be', () => {
-    const idOf = (keep: boolean, chance: boolean): string | undefined =>
-      quote({ chance }, { keep })[0]?.id
-    assert.equal(idOf(true, true), Buffer.alloc(12, 7).toString('base64url'))
-    for (const [keep, chance] of [
+  test('is a secret of twelve bytes exactly where a token is sold, or the answer is kept and can be', () => {
+    const idOf = (keeps: boolean, change: Partial<Sale>): string | undefined =>
+      quote({ keeps }, change)[0]?.id
+    const secret = Buffer.alloc(12, 7).toString('base64url')
+    const plan: Plan = { name: 'tries', prices: sale.prices, validForMs: 1, rights: {} }
+    assert.equal(idOf(true, { keep: true }), secret)
+    for (const keeps of [true, false])
+      for (const keep of [true, false]) assert.equal(idOf(keeps, { keep, plan }), secret)
+    for (const [keeps, keep] of [
       [true, false],
       [false, true],
       [false, false],
     ] as const)
-      assert.equal(idOf(keep, chance), '')
+      assert.equal(idOf(keeps, { keep }), '')
+    assert.equal(idOf(true, {}), '')
   })
 
   test('may have been paid from its making to a minute after its end, clocks running apart', () => {
@@ -344,12 +350,12 @@ function work(): Work {
 
 function quoting({
   now = START,
-  chance = false,
+  keeps = false,
   rails = [rail()],
   check = () => undefined,
 }: {
   readonly now?: number
-  readonly chance?: boolean
+  readonly keeps?: boolean
   readonly rails?: readonly Rail[]
   readonly check?: Offers['check']
 }): ReturnType<typeof createQuoting> {
@@ -362,7 +368,8 @@ function quoting({
     offers,
     clock: { now: () => now, sleep: () => new Promise<void>(() => undefined) },
     validMs: 300_000,
-    chance: chance ? (bytes) => new Uint8Array(bytes).fill(7) : undefined,
+    chance: (bytes) => new Uint8Array(bytes).fill(7),
+    keeps,
     fault: (where, error) => assert.fail(`${where}: ${String(error)}`),
   })
 }

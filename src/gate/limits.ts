@@ -6,6 +6,8 @@ export const OFFER_GRID_MS = 5_000
 export const WORK_MS = 60_000
 /** Time beyond the work in which settlement must be through, before another process may look after a claim. */
 export const SETTLE_MS = 45_000
+/** How long an answer waits until what the payer had locked is given back. That itself goes on. */
+export const RELEASE_MS = 2_000
 /** How long the first byte may take once the money has moved; after that the same proof may fetch it again. */
 export const DELIVER_MS = 30_000
 /** How far the clocks of a network may be behind ours. */

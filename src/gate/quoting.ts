@@ -23,8 +23,9 @@ export interface QuotingParts {
   readonly offers: Offers
   readonly clock: Clock
   readonly validMs: number
-  /** Absent where nothing is kept: then no offer needs to be a secret. */
-  readonly chance: Chance | undefined
+  readonly chance: Chance
+  /** Whether answers are kept: then the offers of sales that ask for it are secrets. */
+  readonly keeps: boolean
   readonly fault: House['fault']
 }
 
@@ -47,7 +48,7 @@ interface Quoted {
 
 /** Makes the quoting. */
 export function createQuoting(parts: QuotingParts): Quoting {
-  const { rails, offers, clock, validMs, chance, fault } = parts
+  const { rails, offers, clock, validMs, chance, keeps, fault } = parts
   const mayIssue = createCap(clock)
 
   function quoted(ask: Ask): readonly Quoted[] {
@@ -98,9 +99,10 @@ export function createQuoting(parts: QuotingParts): Quoting {
     }
   }
 
-  /** An answer that is kept may be fetched by whoever names its offer, so that no two payers may have the same. */
+  /** An answer that is kept, and a token, may be fetched by whoever names its offer: no two payers may have the same. */
   function nonceFor({ sale }: Ask): string | undefined {
-    return chance && sale.keep ? Buffer.from(chance(NONCE_BYTES)).toString('base64url') : undefined
+    const isSecret = sale.plan !== undefined || (keeps && sale.keep === true)
+    return isSecret ? Buffer.from(chance(NONCE_BYTES)).toString('base64url') : undefined
   }
 
   /** What is paid before it is shown may be shown later than it could be paid. */

@@ -18,6 +18,8 @@ export interface Refusals {
   inFlight(work: Work, retryAfterMs?: number): Refusal
   unknown(work: Work): Refusal
   delivered(work: Work, held: Held): Refusal
+  /** It has bought a token, and does not come with the offer that was paid. Its money has moved: no new bill. */
+  unnamed(work: Work, held: Held): Refusal
   /** A fault becomes a refusal that gives nothing away; a bug stays a bug. */
   trouble(ask: Ask, where: string, error: unknown): Refusal | Promise<Refusal>
 }
@@ -83,6 +85,11 @@ export function createRefusals(
     },
     delivered({ ask }, held) {
       const detail = 'What this payment bought has been delivered. Pay again to have it again.'
+      return refused(ask, problem('payment-delivered', detail, { receipt: receiptOf(held) }))
+    },
+    unnamed({ ask }, held) {
+      const detail =
+        'This payment has bought a token, which is handed out to whoever names the very offer that was paid. Send it as it was sent first, or tell the operator of this service.'
       return refused(ask, problem('payment-delivered', detail, { receipt: receiptOf(held) }))
     },
     trouble(ask, where, error) {

@@ -11,7 +11,7 @@ import { systemClock } from '../core/clock.ts'
 import type { Event, Observe } from '../core/event.ts'
 import { isObject, readJson } from '../core/json.ts'
 import type { Offer } from '../core/offer.ts'
-import type { Clock, Gate, Protocol, Rail, Settlement } from '../core/ports.ts'
+import type { Ask, Clock, Gate, Pass, Protocol, Rail, Settlement } from '../core/ports.ts'
 import { problem } from '../core/problem.ts'
 
 /** The adapter under test, and the gate that it is tested with. */
@@ -338,6 +338,74 @@ export function adapterSuite(name: string, stage: Stage): void {
       assert.deepEqual([again.status, again.body], [200, 'the goods'])
     })
 
+    // A token that is good for a time, whether it is known at once or must be asked for.
+    for (const kind of ['now', 'later'] as const) {
+      const headers = { 'fake-payment': kind }
+
+      void test(`a pass with nothing to settle, ${kind}: nobody on the way may keep what it is served`, async (t) => {
+        const { ask, world, events } = await open(t, stage)
+        const asked = [
+          ['/ok', 200, 'the goods', {}],
+          ['/echo', 200, '{"n":1}', { method: 'POST', body: '{"n":1}' }],
+          ['/empty', 204, '', {}],
+          ['/moved', 302, '', {}],
+          ['/same', 304, '', {}],
+          ['/broken', 500, 'broken', {}],
+        ] as const
+        for (const [path, status, body, asking] of asked) {
+          const said = await ask(path, { ...asking, headers })
+          assert.deepEqual([said.status, said.body], [status, body], path)
+          assert.equal(said.headers['cache-control'], 'private, no-store', path)
+          assert.equal(said.headers.vary, 'Accept, Fake-Payment', path)
+          assert.equal(said.headers['x-of-the-work'], 'yes', path)
+          assert.equal(said.headers['fake-receipt'], undefined)
+        }
+        assert.deepEqual([world.runs, world.charges], [asked.length, 0])
+        const told = events.filter(({ type }) => type === 'delivered')
+        assert.equal(told.length, asked.length)
+        assert.equal((await ask('/ok')).status, 402)
+      })
+
+      void test(`a pass with nothing to settle, ${kind}: a head that nobody wrote has all of it, and pages may read`, async (t) => {
+        const { ask, world } = await open(t, stage)
+        world.go.resolve()
+        for (const path of ['/bare', '/bare-stream']) {
+          const said = await ask(path, { headers: { ...headers, origin: 'https://page.test' } })
+          assert.deepEqual([said.status, said.body], [200, 'bare'], path)
+          assert.equal(said.headers['cache-control'], 'private, no-store')
+          assert.match(said.headers.vary ?? '', /fake-payment/i)
+          assert.equal(said.headers['access-control-allow-origin'], '*')
+          assert.match(said.headers['access-control-expose-headers'] ?? '', /fake-receipt/i)
+        }
+      })
+
+      void test(`a pass with nothing to settle, ${kind}: streams leave as they are written`, async (t) => {
+        const { ask, world } = await open(t, stage)
+        const { response } = await ask.raw('/stream', { headers })
+        assert.equal(response.headers['cache-control'], 'private, no-store')
+        const chunks = response.setEncoding('utf8')[Symbol.asyncIterator]()
+        assert.match(String((await chunks.next()).value), /data: 1/)
+        world.go.resolve()
+        let rest = ''
+        for (let c = await chunks.next(); !c.done; c = await chunks.next()) rest += String(c.value)
+        assert.match(rest, /data: 2/)
+        const big = await ask.raw('/big', { headers })
+        assert.equal(big.response.headers['cache-control'], 'private, no-store')
+        let taken = 0
+        for await (const chunk of big.response) taken += (chunk as Buffer).length
+        assert.equal(taken, BIG_BYTES)
+      })
+
+      void test(`a pass with nothing to settle, ${kind}: work that throws is answered, and the next is served`, async (t) => {
+        const { ask, world } = await open(t, stage)
+        const said = await ask('/throw', { headers })
+        assert.equal(said.status, 500)
+        assert.equal(said.headers['x-of-the-work'], undefined)
+        world.mended = true
+        assert.deepEqual((await ask('/throw', { headers })).body, 'mended')
+      })
+    }
+
     void test('hostile headers are refused, and the next honest request is served', async (t) => {
       const { ask, pay, world } = await open(t, stage)
       const [one, two] = [await pay('/ok'), await pay('/ok')]
@@ -449,6 +517,8 @@ const routes = {
   'GET /slow': '0.01 USD',
   'GET /stream': '0.01 USD',
   'GET /big': '0.01 USD',
+  'GET /bare': '0.01 USD',
+  'GET /bare-stream': '0.01 USD',
   'GET /free': 'free',
 }
 
@@ -478,7 +548,7 @@ async function open(t: TestContext, stage: Stage, options: { readonly origin?: s
   }
   const events: Event[] = []
   const observe: Observe = (event) => events.push(event)
-  const gate = stage.gate({ rail: railOf(world), clock, observe })
+  const gate = withPasses(stage.gate({ rail: railOf(world), clock, observe }), observe)
   const seller = { gate, protocols: [fake], realm: 'shop', clock, observe, ...options }
   const { origin, close } = await stage.start({ seller, routes, work: workOf(world) })
   // Alone on its connections: an attack that breaks one must not disturb the next request.
@@ -538,6 +608,26 @@ async function until(ask: () => Promise<Said>, status: number): Promise<Said> {
   }
 }
 
+/** Lets in for nothing whom the fake protocol names so, at once or not. */
+function withPasses(gate: Gate, observe: Observe): Gate {
+  const passOf = ({ credential, request }: Ask, kind: string): Pass | undefined => {
+    if (!credential || 'code' in credential || credential.grant?.id !== kind) return undefined
+    return {
+      kind: 'pass',
+      key: request,
+      settles: false,
+      finish: async () => ({ kind: 'serve' }),
+      delivered: () => observe({ type: 'delivered', at: 0, request, key: request }),
+      lost: () => undefined,
+    }
+  }
+  return {
+    ...gate,
+    admitNow: (ask) => passOf(ask, 'now'),
+    admit: async (ask) => passOf(ask, 'later') ?? (await gate.admit(ask)),
+  }
+}
+
 /** A protocol that writes offers as JSON and reads them back. */
 const fake: Protocol = {
   name: 'fake',
@@ -549,6 +639,7 @@ const fake: Protocol = {
   readCredential(fields) {
     const said = fields.get('fake-payment')
     if (said === null || said === undefined) return undefined
+    if (said === 'now' || said === 'later') return { grant: { id: said, rights: {} } }
     const value = readJson(fromBase64(said) ?? '', 20_000)
     const { offer, nonce } = isObject(value) ? value : {}
     if (!isObject(offer) || !isObject(offer['amount']) || typeof nonce !== 'string')
@@ -641,6 +732,8 @@ function workOf(world: World): Shop['work'] {
     if (path === '/throw') throw new Error('thrown by the work')
     if (path === '/free') return void response.end('for nothing')
     if (status !== undefined) return void response.writeHead(status, { ...mine, ...more }).end(text)
+    if (path === '/bare') return void response.end('bare')
+    if (path === '/bare-stream') return void Readable.from(['ba', 're']).pipe(response)
     for (const [name, value] of Object.entries(mine)) response.setHeader(name, value)
     if (path === '/kept') return void response.end(`run ${world.runs}`)
     if (path === '/kept-big')
@@ -669,6 +762,8 @@ function workOf(world: World): Shop['work'] {
     if (path === '/throw') throw new Error('thrown by the work')
     if (path === '/free') return new Response('for nothing')
     if (status !== undefined) return new Response(text, { status, headers: { ...mine, ...more } })
+    if (path === '/bare') return new Response('bare')
+    if (path === '/bare-stream') return new Response(new Blob(['ba', 're']).stream())
     if (path === '/kept') return new Response(`run ${world.runs}`, { headers: mine })
     if (path === '/kept-big') {
       const body = Readable.toWeb(Readable.from(large()))

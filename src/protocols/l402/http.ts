@@ -101,6 +101,19 @@ export function l402(settings: L402Settings): Protocol {
     return why
   }
 
+  /** What the first token of the field brings that holds. */
+  function find(field: string, mint: Mint): Opened | Problem | undefined {
+    const shown = [...field.matchAll(CREDENTIALS)].slice(0, TOKENS_MAX)
+    if (shown.length === 0) return isOurs(field) ? garbled : undefined
+    let found: Opened | Problem = garbled
+    for (const [, tokens = '', preimage] of shown)
+      for (const token of tokens.split(',').slice(0, TOKENS_MAX)) {
+        found = open(token, preimage?.toLowerCase(), mint)
+        if (!('code' in found)) return found
+      }
+    return found
+  }
+
   /** What a token and the preimage beside it bring. */
   function open(token: string, said: string | undefined, mint: Mint): Opened | Problem {
     const checked = mint.check(token)
@@ -169,20 +182,14 @@ export function l402(settings: L402Settings): Protocol {
     readCredential(fields, resource) {
       const field = fields.get('Authorization')
       if (!mint || field === null || field === undefined) return undefined
-      if (field.length > CREDENTIAL_CHARS_MAX)
-        return /^(?:l402|lsat)\s/i.test(field) ? tooLong : undefined
-      const shown = [
-        ...field.matchAll(/(?:^|[\s,])(?:l402|lsat)\s+([^\s:]+):([0-9a-f]{64})?(?=\s|,|$)/gi),
-      ]
-      if (shown.length === 0) return /^\s*(?:l402|lsat)(?:\s|$)/i.test(field) ? garbled : undefined
-      let found = garbled
-      for (const [, tokens = '', preimage] of shown.slice(0, TOKENS_MAX))
-        for (const token of tokens.split(',').slice(0, TOKENS_MAX)) {
-          const opened = open(token, preimage?.toLowerCase(), mint)
-          if (!('code' in opened)) return credentialOf(opened, resource)
-          found = opened
-        }
-      return found
+      if (field.length > CREDENTIAL_CHARS_MAX) return isOurs(field) ? tooLong : undefined
+      // The same token is shown again and again.
+      const before = isOurs(field) ? known.get(field) : undefined
+      if (before) return credentialOf(before, resource)
+      const opened = find(field, mint)
+      if (!opened || 'code' in opened) return opened
+      if (isLasting(opened)) known.add(field, opened)
+      return credentialOf(opened, resource)
     },
 
     // L402 has no receipt: who has the preimage has paid.
@@ -208,6 +215,18 @@ function bestOf(offers: readonly Offer[], invoice: string | undefined): Offer | 
 
 function credentialOf({ grant, paid }: Opened, resource: Resource): Credential {
   return paid ? { offer: { ...paid.offer, resource }, proof: paid.proof, grant } : { grant }
+}
+
+/** Whether it is shown again and again. One for a plan names its service; one for a single request is of no use afterwards. */
+function isLasting({ grant, paid }: Opened): boolean {
+  return paid === undefined || grant.rights.services !== undefined
+}
+
+/** `L402 <token>:<preimage>`, and several of them: lines that were joined by commas. */
+const CREDENTIALS = /(?:^|[\s,])(?:l402|lsat)\s+([^\s:]+):([0-9a-f]{64})?(?=\s|,|$)/gi
+
+function isOurs(field: string): boolean {
+  return /^\s*(?:l402|lsat)(?:\s|$)/i.test(field)
 }
 
 /** No space ends it, and no colon: the preimage follows one. */

@@ -1,5 +1,6 @@
 import { quoted } from '../../core/auth.ts'
 import type { Credential, Grant } from '../../core/credential.ts'
+import { createKnown } from '../../core/known.ts'
 import type { Clock, Fields, Message, Mint, Minted, Protocol, Read } from '../../core/ports.ts'
 import type { Code, Problem } from '../../core/problem.ts'
 import { problem } from '../../core/problem.ts'
@@ -78,6 +79,9 @@ export function oauth(settings: OAuthSettings = {}): Protocol {
   const place: readonly Param[] =
     metadataUrl === undefined ? [] : [['resource_metadata', metadataUrl]]
 
+  /** What fields show whose token held: the same field again is not read again, only its token asked for. */
+  const shownIn = createKnown<Shown>()
+
   function read(shown: Shown, minted: Minted, fields: Fields, resource: Resource): Awaitable<Read> {
     if (minted === undefined)
       return foreign === 'leave' && shown.scheme === 'Bearer' ? undefined : unknown
@@ -122,10 +126,14 @@ export function oauth(settings: OAuthSettings = {}): Protocol {
     },
 
     readCredential(fields, resource) {
-      const shown = mints.length === 0 ? undefined : readAuthorization(fields.get('Authorization'))
+      if (mints.length === 0) return undefined
+      const field = fields.get('Authorization') ?? ''
+      const seen = shownIn.get(field)
+      const shown = seen ?? readAuthorization(field)
       if (shown === undefined) return undefined
       if (typeof shown === 'string') return problem('credential-malformed', shown)
       const minted = checkBy(mints, shown.token)
+      if (!seen && typeof minted === 'object' && 'id' in minted) shownIn.add(field, shown)
       return minted instanceof Promise
         ? minted.then((found) => read(shown, found, fields, resource))
         : read(shown, minted, fields, resource)

@@ -4,17 +4,8 @@ import { assert } from '../../core/assert.ts'
 import type { JsonObject } from '../../core/json.ts'
 import { checkSecret } from '../../core/mac.ts'
 import { writePrice } from '../../core/money.ts'
-import type { Plan } from '../../core/plan.ts'
-import type {
-  Answered,
-  Asked,
-  Clock,
-  Mint,
-  Minted,
-  Refusal,
-  Service,
-  Shop,
-} from '../../core/ports.ts'
+import type { Account, Plan } from '../../core/plan.ts'
+import type { Answered, Asked, Clock, Mint, Refusal, Service, Shop } from '../../core/ports.ts'
 import type { Problem } from '../../core/problem.ts'
 import { problem } from '../../core/problem.ts'
 import { meet } from '../../core/rights.ts'
@@ -148,15 +139,17 @@ export function oauthService(settings: ServiceSettings): Service {
   }
 
   async function end(asked: Asked, shop: Shop): Promise<Said> {
-    const mints = [unbound(mint), ...shop.mints.filter((other) => other !== mint)]
-    return await revoke(await formOf(asked), mints, accountsOf(shop))
+    const form = await formOf(asked)
+    const token = typeof form === 'string' ? undefined : form.get('token')
+    const isOurs = token !== undefined && typeof (await mint.check(token)) === 'object'
+    return await revoke(form, readers(shop), accountsOf(shop, isOurs))
   }
 
   function readers({ mints }: Shop): readonly Mint[] {
     return mints.includes(mint) ? mints : [mint, ...mints]
   }
 
-  function accountsOf(shop: Shop): Accounts {
+  function accountsOf(shop: Shop, isOurs = false): Accounts {
     return {
       async find({ id }) {
         const account = await shop.accounts.find(id)
@@ -165,10 +158,11 @@ export function oauthService(settings: ServiceSettings): Service {
         return { revoked, more: { scope: account.plan, ...(await leftOf(shop, id)) } }
       },
       async revoke(grant) {
+        const account = await shop.accounts.find(grant.id)
         // Of what was never bought there is nothing to end.
-        if (!(await shop.accounts.find(grant.id))) return true
-        const account = await shop.whole(grant)
-        return !('code' in account) && (await shop.accounts.revoke(account.id))
+        if (!account) return true
+        const whole = await shop.whole(isOurs ? unbound(grant, account) : grant)
+        return !('code' in whole) && (await shop.accounts.revoke(whole.id))
       },
     }
   }
@@ -216,23 +210,12 @@ async function leftOf(shop: Shop, id: string): Promise<JsonObject> {
 }
 
 /**
- * Nobody can narrow such tokens, so that a key or an end which the plan does not name was put there by us: whoever holds one
- * holds all of it.
+ * Nobody can narrow such a token, so that a key or an end which the plan does not name was put there by us: it says all that
+ * was bought.
  */
-function unbound(mint: Mint): Mint {
-  const bare = (found: Minted): Minted => {
-    if (typeof found !== 'object') return found
-    const { payerKeys: _, expiresAt: __, ...rights } = found.rights
-    return { id: found.id, rights } satisfies Grant
-  }
-  return {
-    name: mint.name,
-    mint: (grant) => mint.mint(grant),
-    check(token) {
-      const found = mint.check(token)
-      return found instanceof Promise ? found.then(bare) : bare(found)
-    },
-  }
+function unbound({ id, rights }: Grant, { payerKeys }: Account): Grant {
+  const { payerKeys: _, expiresAt: __, ...rest } = rights
+  return { id, rights: payerKeys ? { ...rest, payerKeys } : rest }
 }
 
 function notAllowed(verbs: readonly string[]): Answered {

@@ -145,7 +145,7 @@ describe('the claims of a JWT', () => {
     }
     assert.equal(await exp(NOW + 5_999), NOW / 1000 + 5)
     assert.equal(await exp(), (NOW + JWT_LIFETIME_MS) / 1000)
-    assert.equal(await exp(NOW + 2 * JWT_LIFETIME_MS), (NOW + JWT_LIFETIME_MS) / 1000)
+    assert.equal(await exp(NOW + 2 * JWT_LIFETIME_MS), (NOW + 2 * JWT_LIFETIME_MS) / 1000)
   })
 
   test('bind a token to one proven key by cnf, and to others by a condition', async () => {

@@ -83,7 +83,7 @@ export function createJwts(settings: JwtSettings): Jwts {
     name: 'jwt',
     jwks: () => ({ keys: keys.map(({ jwk }) => jwk) }),
 
-    async mint({ id, rights: { expiresAt = Infinity, ...rest } }) {
+    async mint({ id, rights: { expiresAt, ...rest } }) {
       const now = clock.now()
       const { jkt, rights } = partOf(rest)
       const claims = {
@@ -92,7 +92,7 @@ export function createJwts(settings: JwtSettings): Jwts {
         sub: id,
         client_id: id,
         iat: Math.floor(now / 1000),
-        exp: Math.floor(Math.min(expiresAt, now + lifetimeMs) / 1000),
+        exp: Math.floor((expiresAt ?? now + lifetimeMs) / 1000),
         jti: Buffer.from(chance(JTI_BYTES)).toString('base64url'),
         ...(jkt !== undefined && { cnf: { jkt } }),
         conditions: writeGrant({ id, rights }),
