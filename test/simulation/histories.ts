@@ -103,7 +103,6 @@ function subjectOf(made: Row | undefined): string {
   if (!made) return ''
   const { purpose, note } = made.data
   if (/\/(?:delivery|sent)$/.test(made.key)) return made.key.slice(made.key.lastIndexOf('/') + 1)
-  if (made.key.startsWith('adoption/')) return 'adoption'
   if (!isObject(note)) return made.key
   const payer = typeof note['payer'] === 'string' ? ` by ${note['payer'].slice(0, 6)}` : ''
   const { method: verb, url } = note

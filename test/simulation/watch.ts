@@ -15,7 +15,7 @@ import type { Proof } from '../../src/rails/evm/proof.ts'
 import type { Process, Scheduler } from '../../src/testing/faults.ts'
 import type { Chain } from './chain.ts'
 import { idOf } from './chain.ts'
-import type { Left } from './network.ts'
+import type { Left, Sent } from './network.ts'
 
 export interface Violation {
   readonly kind: string
@@ -69,6 +69,8 @@ export interface Watch {
   payer(parts: PurseParts): Purse
   /** The seller's work begins; what it gives back stands in the goods. */
   ran(request: Request): JsonObject
+  /** A request has come to the seller: tells what to do with the answer to it. */
+  came(sent: Sent): ((left: Left) => void) | undefined
   /** An answer has left the seller. */
   left(left: Left): void
   told(process: Process, event: Event): void
@@ -187,20 +189,27 @@ export function createWatch(parts: WatchParts): Watch {
     leftAt.set(spend, leftAt.get(spend) ?? scheduler.now())
   }
 
-  /** Whoever is asked for a new payment must not have paid already, and never may any more. */
-  async function asked({ request, text }: Left): Promise<void> {
+  /**
+   * Whoever is asked for a new payment must not have paid already. Where it is for a reason that lies outside the books, he must
+   * not have paid when he came: the same payment may be taken at another process while this one looks.
+   */
+  async function asked({ request, text }: Left, wasSent: boolean): Promise<void> {
     const proof = proofOf(request.headers)
     const held = proof && (await keyed(idOf(proof.from, proof.nonce)))
     if (!held || !isSale(held)) return
     const [, method, , path, query] = JSON.parse(held.purpose) as readonly string[]
     const { pathname, search } = new URL(request.url)
     if (method !== request.method || path !== pathname || query !== search.slice(1)) return
-    const sent = held.state === 'pending' && held.steps.some(({ type }) => type === 'prepared')
-    if (held.state !== 'posted' && !sent) return
+    if (!isSent(held)) return
     const code = /"code":"([a-z-]+)"/.exec(text)?.[1]
     const early = ['offer-expired', 'proof-expired', 'funds-insufficient'].includes(code ?? '')
     const detail = `${held.key} is ${held.state} and was asked for a new payment: ${code}.`
-    violation(early ? 'refused-unlooked' : 'asked-anew', detail)
+    if (!early) violation('asked-anew', detail)
+    else if (wasSent) violation('refused-unlooked', detail)
+  }
+
+  function isSent({ state, steps }: Held): boolean {
+    return state === 'posted' || (state === 'pending' && steps.some((s) => s.type === 'prepared'))
   }
 
   function repeated(run: Run, spend: string): void {
@@ -371,10 +380,19 @@ export function createWatch(parts: WatchParts): Watch {
       )
       return { id, spend }
     },
+    came({ headers }) {
+      const proof = proofOf(headers)
+      if (!proof) return undefined
+      const before = keyed(idOf(proof.from, proof.nonce))
+      return (left) => {
+        if (left.status !== 402) return
+        before
+          .then((held) => asked(left, held !== undefined && isSent(held)))
+          .catch((error: unknown) => violation('bug', String(error)))
+      }
+    },
     left(left) {
       if (left.status === 503) counts.unknown++
-      if (left.status === 402)
-        asked(left).catch((error: unknown) => violation('bug', String(error)))
       const said = left.status === 200 ? readJson(left.text, 10_000) : undefined
       if (!isObject(said) || !isObject(said['run'])) return
       counts.left++

@@ -206,6 +206,7 @@ export function createWorld(options: WorldOptions): World {
     hosts,
     onLeft: (left) => left.by.name.startsWith('shop') && watch.left(left),
     onCame: (sent) => {
+      if (new URL(sent.url).host.startsWith('shop')) return watch.came(sent)
       if (!facilitators || !sent.url.includes('facilitator')) return undefined
       return facilitators.clerk.came(sent, Buffer.from(sent.body ?? []).toString())
     },
