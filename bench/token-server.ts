@@ -10,6 +10,7 @@ import type { PlanSettings } from '../src/adapters/plans.ts'
 import { createSeller } from '../src/adapters/seller.ts'
 import type { Seller } from '../src/adapters/http.ts'
 import type { Ask, Mint, Rail } from '../src/core/ports.ts'
+import { memory } from '../src/ledger/memory.ts'
 import { sqlite } from '../src/ledger/sqlite.ts'
 import { oauth } from '../src/protocols/oauth/index.ts'
 import { createJwts, newJwtKey } from '../src/tokens/jwt/index.ts'
@@ -35,6 +36,12 @@ const USES = 100_000_000
 
 serveVerbs({
   bare: async () => ({ port: await listen((_, response) => response.end('sold')), token: 'none' }),
+  async ungated({ origin }: Pick<Sold, 'origin'>): Promise<Shop> {
+    const settings = { secret: SECRET, rails: [rail], protocols: [oauth()], origin }
+    const seller = await createSeller({ ...settings, ledger: memory() })
+    const listener = toll(seller, { 'GET /weather': 'free' }, (_, response) => response.end('sold'))
+    return { port: await listen(listener), token: 'none' }
+  },
   async ours({ kind, counted, origin }: Sold): Promise<Shop> {
     const mint = await mintOf(kind, origin)
     const plan: PlanSettings = { price: '1 USD', ...(counted && { uses: USES }) }

@@ -14,7 +14,7 @@ export interface Replaceable {
 export function addToHead(response: ServerResponse, open: Open): Replaceable {
   // oxlint-disable-next-line typescript/unbound-method -- It is called on the response.
   const native = response.writeHead
-  const before = response.getHeaders()
+  const before = response.getHeaderNames().length > 0 ? response.getHeaders() : {}
   let replaced = false
 
   function writeHead(...args: readonly unknown[]): ServerResponse {
