@@ -4,6 +4,7 @@ import { readPort } from '../config/load.ts'
 import type { Event } from '../core/event.ts'
 import { writeMoney } from '../core/money.ts'
 import { PaymentError } from '../core/problem.ts'
+import { priceOf } from '../sandbox/api.ts'
 import { startSandbox } from '../sandbox/sandbox.ts'
 import type { Description, Sandbox } from '../sandbox/sandbox.ts'
 import { exits, Failure } from './command.ts'
@@ -115,7 +116,7 @@ function* tell(
   ])
   yield ''
   yield paint('bold', 'What is sold')
-  yield* columns(routes.map(({ method, url, price }) => [price, method, url]))
+  yield* columns(routes.map((route) => [priceOf(route), route.method, route.url]))
   yield ''
   yield paint('bold', 'Try it in another terminal')
   yield* columns([
@@ -173,6 +174,8 @@ function createLive(terminal: Terminal): (event: Event) => void {
           event,
           `${terminal.paint('red', 'undone')} ${writeMoney(event.amount)}: transaction ${clean(event.reference)} has vanished from the chain`,
         )
+      case 'refunded':
+        return say(event, `refunded ${writeMoney(event.amount)} in ${clean(event.reference)}`)
       case 'fault':
         return say(
           event,

@@ -48,29 +48,61 @@ export const plans: PlansSettings = {
 export interface Sample {
   readonly method: string
   readonly path: string
-  /** The price of just this request. */
+  /** The price of just this request, in dollars; and over Lightning, if that runs. */
   readonly price: string
+  readonly sats?: string
   readonly about: string
 }
 
 /** One request for each paid route. */
-export const samples: readonly Sample[] = [
-  { method: 'GET', path: '/weather', price: '0.001 USD', about: 'JSON, the smallest price' },
+const samples: readonly Sample[] = [
+  {
+    method: 'GET',
+    path: '/weather',
+    price: '0.001 USD',
+    sats: '2 SAT',
+    about: 'JSON, the smallest price',
+  },
   {
     method: 'GET',
     path: '/report/7?pages=3',
     price: '0.03 USD',
+    sats: '45 SAT',
     about: 'priced by the page, and kept for whoever loses it',
   },
-  { method: 'POST', path: '/echo', price: '0.002 USD', about: 'paid for just this body' },
-  { method: 'GET', path: '/stream', price: '0.005 USD', about: 'server-sent events' },
+  {
+    method: 'POST',
+    path: '/echo',
+    price: '0.002 USD',
+    sats: '3 SAT',
+    about: 'paid for just this body',
+  },
+  {
+    method: 'GET',
+    path: '/stream',
+    price: '0.005 USD',
+    sats: '8 SAT',
+    about: 'server-sent events',
+  },
   {
     method: 'GET',
     path: '/quote',
     price: '0.05 USD',
+    sats: '80 SAT',
     about: 'sold as a token for a hundred requests',
   },
 ]
+
+/** What the request costs, for people. */
+export function priceOf({ price, sats }: Pick<Sample, 'price' | 'sats'>): string {
+  return sats === undefined ? price : `${price} or ${sats}`
+}
+
+/** The requests as they can be paid. */
+export function samplesFor(lightning: boolean): readonly Sample[] {
+  if (lightning) return samples
+  return samples.map(({ method, path, price, about }) => ({ method, path, price, about }))
+}
 
 /** Most pages of a report. */
 const PAGES_MAX = 20

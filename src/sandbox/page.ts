@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { priceOf } from './api.ts'
 import type { Sample } from './api.ts'
 
 const style = `
@@ -51,8 +52,8 @@ function frontText(front: Front): string {
     'A paid API on a private chain. Nothing here is worth anything.',
     '',
     ...samples.map(
-      ({ method, path, price, about }) =>
-        `${method.padEnd(5)}${gateway}${path}  ${price}  ${about}`,
+      (sample) =>
+        `${sample.method.padEnd(5)}${gateway}${sample.path}  ${priceOf(sample)}  ${sample.about}`,
     ),
     '',
     `See what is asked:  curl -i ${url}`,
@@ -71,12 +72,12 @@ function frontText(front: Front): string {
 function frontHtml(front: Front): string {
   const { gateway, samples, seller, buyer } = front
   const rows = samples.map(
-    ({ method, path, price, about }) =>
+    (sample) =>
       html`<tr>
-        <td>${method}</td>
-        <td><code>${gateway}${path}</code></td>
-        <td>${price}</td>
-        <td>${about}</td>
+        <td>${sample.method}</td>
+        <td><code>${gateway}${sample.path}</code></td>
+        <td>${priceOf(sample)}</td>
+        <td>${sample.about}</td>
       </tr>`,
   )
   const [first] = samples

@@ -23,7 +23,7 @@ import { createSeller } from '../adapters/seller.ts'
 import type { OpenSeller } from '../adapters/seller.ts'
 import { files } from '../vault/files.ts'
 import { FAULTS_PATH, createAdmin } from './admin.ts'
-import { createApi, plans, routes, samples } from './api.ts'
+import { createApi, plans, routes, samplesFor } from './api.ts'
 import type { Chain } from './chain.ts'
 import { startChain } from './chain.ts'
 import { cutting } from './cut.ts'
@@ -80,6 +80,8 @@ export interface Description {
     readonly method: string
     readonly url: string
     readonly price: string
+    /** Over Lightning, if that runs. */
+    readonly sats?: string
   }[]
 }
 
@@ -157,7 +159,12 @@ async function build(options: SandboxOptions, ends: End[]): Promise<Sandbox> {
   ends.push(() => seller.close())
   const facilitator = await facilitate(options, keys, chain, proxy, ends)
   const description = describe(gateway, facilitator.url, proxy, keys, lightning)
-  const front: Front = { ...description, usdc: chain.usdc, faults: gateway + FAULTS_PATH, samples }
+  const front: Front = {
+    ...description,
+    usdc: chain.usdc,
+    faults: gateway + FAULTS_PATH,
+    samples: samplesFor(lightning !== undefined),
+  }
   const api = createApi(clock)
   const admin = createAdmin(faults, chain)
   const sold = toll(seller, routes, (request, response) =>
@@ -354,7 +361,10 @@ function describe(
     buyer: identity(buyer),
     seller: { address: identity(keys.seller).address },
     ...(lightning && { lightning: lightning.buyer }),
-    routes: samples.map(({ method, path, price }) => ({ method, url: gateway + path, price })),
+    routes: samplesFor(lightning !== undefined).map(({ method, path, price, sats }) => ({
+      ...{ method, url: gateway + path, price },
+      ...(sats !== undefined && { sats }),
+    })),
   }
 }
 
