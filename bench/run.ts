@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util'
 import { facilitator } from './facilitator.ts'
 import { gas } from './gas.ts'
 import { install } from './install.ts'
+import { ledgerPostgres } from './ledger-postgres.ts'
 import { ledger } from './ledger.ts'
 import { lightning } from './lightning.ts'
 import { memory } from './memory.ts'
@@ -31,6 +32,7 @@ const benches: Readonly<Record<string, Bench>> = {
   tokens,
   'token-paid': tokenPaid,
   ledger,
+  'ledger-postgres': ledgerPostgres,
   memory,
   gas,
   restart,

@@ -4,12 +4,14 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { hash as digest } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { fetchWithL402 } from '@getalby/lightning-tools/402/l402'
+import { bech32 } from '@scure/base'
 import { startCln } from '../src/sandbox/lightning/doubles/cln.ts'
 import { startEclair } from '../src/sandbox/lightning/doubles/eclair.ts'
 import { startLnbits } from '../src/sandbox/lightning/doubles/lnbits.ts'
@@ -48,13 +50,14 @@ let purse: Double
 const doubles = new Map<string, Double>()
 const urls = new Map<string, string>()
 const children: ChildProcess[] = []
+const sellers = new Map<string, ChildProcess>()
 
 before(async () => {
   net = await startLightning()
   directory = await mkdtemp(join(tmpdir(), 'lightning-'))
   purse = await startLnd(net.buyer, KEY)
   for (const [name, start] of Object.entries(backEnds)) doubles.set(name, await start(net.seller))
-  await Promise.all([...Object.keys(backEnds), 'hold', 'plan'].map(open))
+  await Promise.all([...Object.keys(backEnds), 'hold', 'plan', 'withdraw'].map(open))
 })
 after(async () => {
   for (const child of children) child.kill('SIGKILL')
@@ -67,8 +70,10 @@ after(async () => {
 /** Starts a seller and waits until it asks for money, or has nothing at all there. */
 async function open(name: string): Promise<void> {
   const port = await freePort()
-  const child = await run(name, { ...(await accessOf(name)), SECRET, PORT: `${port}` })
   const url = `http://127.0.0.1:${port}`
+  const shop = { SECRET, PORT: `${port}`, ORIGIN: url }
+  const child = await run(name, { ...(await accessOf(name)), ...shop })
+  sellers.set(name, child)
   urls.set(name, url)
   for (;;) {
     assert.equal(child.exitCode, null, `examples/lightning-${name}.ts runs`)
@@ -105,7 +110,7 @@ async function run(
   const child = spawn(process.execPath, [file, ...words], {
     cwd,
     env: { PATH: process.env['PATH'] ?? '', ...environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe'],
   })
   children.push(child)
   return child
@@ -238,4 +243,39 @@ test('the example of a refund gives back within its fee, and once', async () => 
   assert.deepEqual([code, out], [0, 'settled 1000n\n'])
   assert.equal(net.buyer.balanceMsat() - had, PRICE_MSAT)
   await moves(0n, async () => assert.match((await refund(2_000)).out, /It was given back/))
+})
+
+describe('the example of a withdrawal', () => {
+  /** What the operator is told of a payment. */
+  async function told(hash: string): Promise<string> {
+    const shop = sellers.get('withdraw')
+    assert.ok(shop?.stdin && shop.stdout)
+    const said = once(shop.stdout, 'data')
+    shop.stdin.write(`${hash}\n`)
+    return String((await said)[0]).trim()
+  }
+
+  test('stands in the README of the rail', async () => {
+    const page = await readFile(join(root, 'src/rails/lightning/README.md'), 'utf8')
+    assert.ok(page.includes('examples/lightning-withdraw.ts'))
+  })
+
+  test('gives a sale back to the wallet that pulls it, once', async () => {
+    assert.equal(await told('00'.repeat(32)), 'Nothing was sold for that payment.')
+    const answer = await fetchWithL402(urlOf('withdraw', '/weather'), {}, { wallet })
+    assert.equal(answer.status, 200)
+    const link = await told(digest('sha256', Buffer.from(answer.payment?.preimage ?? '', 'hex')))
+    const { words } = bech32.decode(link.toLowerCase() as `lnurl1${string}`, 2_048)
+    const url = new URL(Buffer.from(bech32.fromWords(words)).toString())
+    const pull = async () => {
+      const request = { msat: PRICE_MSAT, memo: '', expiresInS: 600 }
+      url.searchParams.set('pr', (await net.buyer.createInvoice(request)).invoice)
+      return (await fetch(url)).json()
+    }
+    const had = net.buyer.balanceMsat()
+    assert.deepEqual(await pull(), { status: 'OK' })
+    assert.equal(net.buyer.balanceMsat() - had, PRICE_MSAT)
+    assert.deepEqual(await pull(), { status: 'ERROR', reason: 'This link has been used.' })
+    assert.equal(net.buyer.balanceMsat() - had, PRICE_MSAT)
+  })
 })

@@ -15,6 +15,7 @@ const belowConfig: readonly string[] = [
   'facilitator',
   'payer',
   'adapters',
+  'books',
   'ledger',
   'vault',
   'protocols/*',
@@ -25,19 +26,24 @@ const belowConfig: readonly string[] = [
 /** What each room may import, besides itself. `*` is everything of ours. */
 const law: Record<string, readonly string[]> = {
   core: [],
+  net: ['core'],
   'protocols/*': ['core'],
-  'rails/*': ['core'],
+  'rails/*': ['core', 'net'],
   'tokens/*': ['core'],
   ledger: ['core'],
   vault: ['core'],
   gate: ['core'],
   facilitator: ['core'],
   payer: ['core'],
+  books: ['core'],
+  outbox: ['core'],
+  watch: ['core'],
   adapters: ['core', 'gate', 'facilitator', 'payer'],
   testing: ['core'],
   config: belowConfig,
   sandbox: [...belowConfig, 'config'],
-  cli: [...belowConfig, 'config', 'sandbox'],
+  gateway: [...belowConfig, 'config'],
+  cli: [...belowConfig, 'config', 'sandbox', 'gateway'],
 }
 
 /** Libraries that a single room may know. */
@@ -57,6 +63,8 @@ const libraries: Record<string, readonly string[]> = {
   fastify: ['adapters'],
   hono: ['adapters'],
   pg: ['ledger'],
+  undici: ['gateway'],
+  yaml: ['config'],
 }
 
 /** Comments, and quoted text so that what looks like a comment in it is none. */
@@ -199,7 +207,7 @@ describe('words', () => {
   test('the floor, the engines and the books know no protocol, chain or processor', () => {
     const words =
       /x402|l402|\bmpp\b|\bevm\b|eip-?\d|eip155|erc-?20|usdc|ethereum|solana|lightning|stripe|paypal/i
-    const rooms = ['core', 'gate', 'facilitator', 'payer', 'ledger', 'adapters']
+    const rooms = ['core', 'net', 'gate', 'facilitator', 'payer', 'ledger', 'books', 'adapters']
     const leaks = sources
       .filter(({ room, code }) => rooms.includes(room) && words.test(code))
       .map(({ path, code }) => `${path}: ${words.exec(code)?.[0]}`)

@@ -105,11 +105,11 @@ export function createRefund(parts: RefundParts): Refund {
 
   function judge({ token, payer, amount }: Back, mined: Landing): Settlement {
     if (!mined || mined === 'displaced') return unknown('The refund is in no block yet.')
-    if (!moved(mined, token, sender.address, payer, amount))
-      return failed(
-        refusal('settlement-failed', 'transaction-failed', 'The chain refused the refund.'),
-      )
-    return { state: 'settled', reference: mined.hash, payer, settledAt: clock.now() }
+    const { hash, cost } = mined
+    if (moved(mined, token, sender.address, payer, amount))
+      return { state: 'settled', reference: hash, payer, settledAt: clock.now(), cost }
+    const why = refusal('settlement-failed', 'transaction-failed', 'The chain refused the refund.')
+    return { state: 'failed', problem: why, cost }
   }
 
   return async (offer, payer, amount, key, log) => {

@@ -1,5 +1,6 @@
 import { assert } from '../../core/assert.ts'
 import { systemClock } from '../../core/clock.ts'
+import { createHttpClient } from '../../net/http.ts'
 import type { Json, JsonObject } from '../../core/json.ts'
 import { isObject, readJson } from '../../core/json.ts'
 import type { Clock } from '../../core/ports.ts'
@@ -41,6 +42,7 @@ export interface RpcSettings {
   readonly chainId: number
   readonly timeoutMs?: number
   readonly clock?: Clock
+  /** Asks in place of our own client: for proxies and tests. */
   readonly fetch?: typeof globalThis.fetch
   readonly onCall?: (event: RpcEvent) => void
 }
@@ -106,22 +108,27 @@ interface NodeError {
 
 class WrongChain extends RangeError {}
 
+const headers = { 'content-type': 'application/json' }
+
 /** Makes the client. @throws {RangeError} for addresses that cannot be endpoints. */
 export function createRpc(settings: RpcSettings): Rpc {
   const { chainId, timeoutMs = RPC_TIMEOUT_MS, clock = systemClock, onCall } = settings
-  const fetch = settings.fetch ?? globalThis.fetch
+  const { fetch } = settings
+  const client = createHttpClient({
+    ...{ timeoutMs, bytesMax: ANSWER_BYTES_MAX, clock },
+    ...(fetch && { fetch }),
+  })
   const endpoints = settings.urls.map(endpoint)
   if (endpoints.length === 0 || endpoints.length > ENDPOINTS_MAX)
     throw new RangeError(`Give between one and ${ENDPOINTS_MAX} RPC addresses in "rpc".`)
-  const open = new Set<AbortController>()
   let closed = false
   let id = 0
 
   /** One question to one endpoint. Rejects with whatever went wrong. */
   async function post(to: Endpoint, method: string, params: readonly Json[]): Promise<Said> {
-    const [said] = await timed(to, method, [params], async (signal) => {
+    const [said] = await timed(to, method, [params], async () => {
       const asked = ++id
-      return [readSaid(await exchange(to, { ...frame(method, params), id: asked }, signal), asked)]
+      return [readSaid(await exchange(to, { ...frame(method, params), id: asked }), asked)]
     })
     assert(said, 'one question has one answer')
     return said
@@ -134,7 +141,7 @@ export function createRpc(settings: RpcSettings): Rpc {
     list: readonly (readonly Json[])[],
   ): Promise<readonly Said[]> {
     if (list.length > 1 && to.singleUntilAt <= clock.now()) {
-      const said = await timed(to, method, list, (signal) => exchangeMany(to, method, list, signal))
+      const said = await timed(to, method, list, () => exchangeMany(to, method, list))
       if (said.length > 0) return said
       to.singleUntilAt = clock.now() + SINGLE_MS
     }
@@ -156,12 +163,11 @@ export function createRpc(settings: RpcSettings): Rpc {
     to: Endpoint,
     method: string,
     list: readonly (readonly Json[])[],
-    signal: AbortSignal,
   ): Promise<readonly Said[]> {
     const first = id + 1
     id += list.length
     const frames = list.map((params, i) => ({ ...frame(method, params), id: first + i }))
-    const answer = await exchange(to, frames, signal)
+    const answer = await exchange(to, frames)
     if (isTurnedAway(answer)) return []
     if (!Array.isArray(answer)) throw new Error('not the answers to the questions')
     const answers: readonly Json[] = answer
@@ -171,29 +177,20 @@ export function createRpc(settings: RpcSettings): Rpc {
     )
   }
 
-  /** Makes an exchange within the time, and tells of each question in it. */
+  /** Makes an exchange, and tells of each question in it. */
   async function timed(
     to: Endpoint,
     method: string,
     list: readonly (readonly Json[])[],
-    work: (signal: AbortSignal) => Promise<readonly Said[]>,
+    work: () => Promise<readonly Said[]>,
   ): Promise<readonly Said[]> {
     if (closed) throw new Error('closed')
-    const aborter = new AbortController()
-    const done = new AbortController()
-    open.add(aborter)
     const startAt = clock.now()
-    const request = work(aborter.signal)
-    // If time is up first, nobody looks at the exchange any more.
-    request.catch(() => undefined)
     let said: readonly Said[] = []
     try {
-      said = await Promise.race([request, expiry(aborter, done.signal)])
+      said = await work()
       return said
     } finally {
-      open.delete(aborter)
-      // With a reason: without one the machine makes an error, and its stack, for each call.
-      done.abort('done')
       const tookMs = clock.now() - startAt
       list.forEach((_, i) => {
         const ok = 'result' in (said[i] ?? {})
@@ -202,24 +199,16 @@ export function createRpc(settings: RpcSettings): Rpc {
     }
   }
 
-  /** Rejects when time is up or the client closes, unless the exchange is done before. */
-  function expiry(aborter: AbortController, done: AbortSignal): Promise<never> {
-    const { promise, reject } = Promise.withResolvers<never>()
-    const late = (): void => reject(new Error('time is up'))
-    aborter.signal.addEventListener('abort', late, { once: true })
-    void clock.sleep(timeoutMs, done).then(() => done.aborted || aborter.abort())
-    return promise
-  }
-
-  async function exchange(to: Endpoint, said: Json, signal: AbortSignal): Promise<Json> {
-    const response = await fetch(to.url, {
+  async function exchange({ url }: Endpoint, said: Json): Promise<Json> {
+    const { text } = await client.ask({
       method: 'POST',
-      headers: { 'content-type': 'application/json' },
+      url,
+      headers,
       body: JSON.stringify(said),
-      redirect: 'error',
-      signal,
+      // All is reading, but for a transaction, and the same bytes move the same money once.
+      repeatable: true,
     })
-    return readJson(await text(response), ANSWER_BYTES_MAX) ?? null
+    return readJson(text, ANSWER_BYTES_MAX) ?? null
   }
 
   async function prove(to: Endpoint): Promise<void> {
@@ -385,7 +374,7 @@ export function createRpc(settings: RpcSettings): Rpc {
     },
     close() {
       closed = true
-      for (const aborter of open) aborter.abort()
+      client.close()
     },
   }
 }
@@ -406,22 +395,6 @@ function endpoint(url: string, index: number): Endpoint {
       `RPC address ${index + 1} of "rpc" has a user name in it, which cannot be sent. Use one with a key in its path.`,
     )
   return { index, url, restsUntilAt: 0, proven: false, singleUntilAt: 0 }
-}
-
-/** The body, up to the limit: a node is trusted with truth, not with memory. */
-async function text(response: Response): Promise<string> {
-  if (!response.body) return ''
-  const length = response.headers.get('content-length')
-  const plain = length !== null && !response.headers.has('content-encoding')
-  if (plain && Number(length) <= ANSWER_BYTES_MAX) return response.text()
-  const chunks: Uint8Array[] = []
-  let size = 0
-  for await (const chunk of response.body) {
-    size += chunk.length
-    if (size > ANSWER_BYTES_MAX) throw new Error('answer too large')
-    chunks.push(chunk)
-  }
-  return Buffer.concat(chunks).toString('utf8')
 }
 
 function frame(method: string, params: readonly Json[]): JsonObject {

@@ -22,6 +22,8 @@ import { readAhead, writeAhead } from './steps.ts'
 export const MEMO_CHARS_MAX = 128
 /** How much longer than its offer an invoice may be paid: the payer's clock, and the way of the payment. */
 export const INVOICE_GRACE_MS = 60_000
+/** Most invoices that were seen paid and are not settled yet of which that look is kept. */
+export const SEEN_MAX = 1_024
 /** Chance in the name of a preimage. */
 const SALT_BYTES = 16
 /** What the rail is made of. */
@@ -58,6 +60,8 @@ export function lightning(settings: LightningSettings): Rail<Details, Proof> {
   const locked = createLocks(node, clock)
   /** Hashes of payments that this process is taking: these are not given back. */
   const taking = new Set<string>()
+  /** What the node said of invoices that are verified and not yet settled: what is settled stays so. */
+  const seen = new Map<string, InvoiceState>()
   let payee = ''
 
   function quote(price: Price): readonly Terms<Details>[] {
@@ -122,7 +126,17 @@ export function lightning(settings: LightningSettings): Rail<Details, Proof> {
   async function unpaid(offer: Offer<Details>): Promise<Problem | undefined> {
     const { hash, salt } = offer.details
     if (!node.can.lookup) return undefined
-    return explain(offer, salt === undefined ? await node.invoice(hash) : await locked(hash))
+    const found = salt === undefined ? await node.invoice(hash) : await locked(hash)
+    const why = explain(offer, found)
+    if (!why && found?.state === 'settled') keep(hash, found)
+    return why
+  }
+
+  /** One look serves the sale that it was made for. The oldest goes when there is no room. */
+  function keep(hash: string, found: InvoiceState): void {
+    const [oldest] = seen.size < SEEN_MAX ? [] : seen.keys()
+    if (oldest !== undefined) seen.delete(oldest)
+    seen.set(hash, found)
   }
 
   async function settle(
@@ -150,7 +164,10 @@ export function lightning(settings: LightningSettings): Rail<Details, Proof> {
 
   /** What the node says of the invoice; undefined while it may still be paid or taken, or cannot be asked. */
   async function look(offer: Offer<Details>): Promise<Settlement | undefined> {
-    return told(offer, await node.invoice(offer.details.hash).catch(unlessBug))
+    const { hash } = offer.details
+    const found = seen.get(hash) ?? (await node.invoice(hash).catch(unlessBug))
+    seen.delete(hash)
+    return told(offer, found)
   }
 
   async function find(
