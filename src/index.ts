@@ -1,6 +1,8 @@
 /** Everything that a seller or a buyer needs, but for the rails, protocols and adapters, which have entries of their own. */
 export { createSeller } from './adapters/seller.ts'
 export type { OpenSeller, SellerSettings } from './adapters/seller.ts'
+export { meterOf } from './adapters/meter.ts'
+export type { RequestMeter } from './adapters/meter.ts'
 export { createPayer, isByToken, paymentOf } from './payer/payer.ts'
 export type { Payer, PayerParts, Payment, Policy, ReadToken, Said } from './payer/payer.ts'
 export { sqlite } from './ledger/sqlite.ts'
@@ -16,5 +18,12 @@ export type { Offer, Terms } from './core/offer.ts'
 export type { Account, Entry, Left, Plan } from './core/plan.ts'
 export type { Code, Problem } from './core/problem.ts'
 export type { Receipt } from './core/receipt.ts'
+export type {
+  RefundDenial,
+  RefundOpen,
+  RefundOrder,
+  RefundOutcome,
+  Refunded,
+} from './core/refund.ts'
 export type { Resource } from './core/resource.ts'
 export type * from './core/ports.ts'

@@ -36,6 +36,7 @@ const law: Record<string, readonly string[]> = {
   facilitator: ['core'],
   payer: ['core'],
   books: ['core'],
+  meters: ['core'],
   outbox: ['core'],
   watch: ['core'],
   adapters: ['core', 'gate', 'facilitator', 'payer'],

@@ -3,6 +3,7 @@ import { createDoor } from './http.ts'
 import type { Admitted, Door, Go, Incoming, Open, Seller } from './http.ts'
 import { KEPT_BYTES_MAX } from './kept.ts'
 import type { Whole } from './kept.ts'
+import { lend } from './meter.ts'
 import type { Routes } from './routes.ts'
 
 /** A handler of web requests, with whatever else its platform passes on. */
@@ -63,11 +64,12 @@ export async function pass(
 /** Nothing is settled, so nobody waits for anything but the work. */
 async function runOpen(
   open: Open,
-  { signal }: Request,
+  request: Request,
   work: () => Promise<Response>,
 ): Promise<Response> {
+  lend(request, open.meter)
   const response = await work()
-  if (!signal.aborted) open.delivered()
+  if (!request.signal.aborted) open.delivered()
   return withHead(response, response.body, open)
 }
 
@@ -80,6 +82,7 @@ async function run(
   const { signal } = request
   if (signal.aborted) leave()
   signal.addEventListener('abort', leave)
+  lend(request, admitted.meter)
   try {
     const late = admitted.expired.then(toResponse)
     const response = await Promise.race([work(), late])
@@ -106,7 +109,36 @@ async function finish(
   }
   if (signal.aborted) admitted.lost()
   else admitted.delivered()
-  return withHead(response, stream, outcome)
+  return withHead(response, admitted.ended ? watched(stream, admitted) : stream, outcome)
+}
+
+/** The same stream, whose end is told, however it ends. */
+function watched(stream: Response['body'], { ended }: Admitted): Response['body'] {
+  if (!stream) {
+    ended?.()
+    return stream
+  }
+  const reader = stream.getReader()
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        try {
+          const { done, value } = await reader.read()
+          if (!done) return controller.enqueue(value)
+          ended?.()
+          controller.close()
+        } catch (error) {
+          ended?.()
+          controller.error(error)
+        }
+      },
+      async cancel(reason) {
+        ended?.()
+        await reader.cancel(reason)
+      },
+    },
+    { highWaterMark: 0 },
+  )
 }
 
 function withHead(response: Response, stream: Response['body'], go: Go): Response {

@@ -5,7 +5,7 @@ import { isBound } from '../core/credential.ts'
 import type { Credential } from '../core/credential.ts'
 import type { Observe } from '../core/event.ts'
 import type { Price } from '../core/money.ts'
-import type { Plan } from '../core/plan.ts'
+import type { Meter, Plan } from '../core/plan.ts'
 import type {
   Answered as Said,
   Ask,
@@ -26,6 +26,7 @@ import type { Code, Problem } from '../core/problem.ts'
 import { PaymentError, problem, problems } from '../core/problem.ts'
 import type { Receipt } from '../core/receipt.ts'
 import type { Resource } from '../core/resource.ts'
+import { createFreeMeter } from '../gate/metering.ts'
 import { createWriter, receiptFields, withoutBody } from './answer.ts'
 import type { Answer, Cors, Pair } from './answer.ts'
 import { exchange } from './exchange.ts'
@@ -128,6 +129,8 @@ export interface Go {
 export interface Open extends Go {
   /** What `fields` gives for a head on which nothing stands: names and values in turn. */
   readonly plain: readonly string[]
+  /** On a route that is priced by measure: one that counts nothing. */
+  readonly meter?: Meter
   /** The first byte has left. */
   delivered(): void
 }
@@ -139,6 +142,8 @@ export interface Admitted {
   readonly expired: Promise<Answer>
   /** Whether the whole answer is wanted before the money moves, to be kept. */
   readonly keeps: boolean
+  /** On a route that is priced by measure. */
+  readonly meter?: Meter
   /** The work has decided on this status. Settles, and tells what may go out. Never rejects. */
   finish(status: number, whole?: Whole): Promise<Go | Answered>
   /** The first byte has left. */
@@ -147,6 +152,8 @@ export interface Admitted {
   lost(): void
   /** The work failed, or nobody is there any more. Nothing is charged. Never rejects. */
   abort(): Promise<void>
+  /** The last byte has left, or none will any more. There where somebody wants to know. */
+  readonly ended?: () => void
 }
 
 /** The one door that all adapters use. */
@@ -418,7 +425,9 @@ export function createDoor(seller: Seller, routes: Routes): Door {
 
   /** Let in for nothing. What is sold otherwise must not be kept for others on the way. */
   function given(visit: Visit, told: readonly Pair[]): Open {
-    return open(visit.incoming, nobody, told)
+    const { measure } = visit.route.sale
+    const pass = open(visit.incoming, nobody, told)
+    return measure ? { ...pass, meter: createFreeMeter(measure) } : pass
   }
 
   /** Let in with nothing to settle. Whatever the work answers, it is for those who may have it. */
@@ -584,6 +593,8 @@ export function createDoor(seller: Seller, routes: Routes): Door {
       },
       delivered: () => pass.delivered(),
       lost: () => pass.lost(),
+      ...(pass.meter && { meter: pass.meter }),
+      ...(pass.ended && { ended: () => void pass.ended?.() }),
       async abort() {
         if (end()) await release()
       },

@@ -7,6 +7,7 @@ import type { Replaceable } from './head.ts'
 import { hold } from './hold.ts'
 import { createDoor } from './http.ts'
 import type { Admitted, Door, Entered, Incoming, Open, Seller } from './http.ts'
+import { lend } from './meter.ts'
 import type { Routes } from './routes.ts'
 
 /** A request listener behind the toll. */
@@ -78,9 +79,10 @@ function act(visit: Visit, entered: Entered): void {
 }
 
 /** Nobody waits for the work: what it throws is all that is looked at. */
-function runOpen({ door, response, work }: Visit, open: Open): void {
+function runOpen({ door, request, response, work }: Visit, open: Open): void {
   if (response.destroyed) return
   const head = addToHead(response, open)
+  lend(request, open.meter)
   const broken = (error: unknown): void => replaceBy(head, response, door.fault('handler', error))
   try {
     const done = work()
@@ -90,8 +92,11 @@ function runOpen({ door, response, work }: Visit, open: Open): void {
   }
 }
 
-async function run({ door, response, work }: Visit, admitted: Admitted): Promise<void> {
+async function run(visit: Visit, admitted: Admitted): Promise<void> {
+  const { door, request, response, work } = visit
   const held = hold(response, admitted)
+  lend(request, admitted.meter)
+  if (admitted.ended) response.once('close', () => admitted.ended?.())
   try {
     await work()
   } catch (error) {

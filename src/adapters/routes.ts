@@ -1,7 +1,7 @@
 import type { Price } from '../core/money.ts'
 
 import { readPrice } from '../core/money.ts'
-import type { Plan } from '../core/plan.ts'
+import type { Measure, Plan } from '../core/plan.ts'
 import type { Fields, Sale, SettlePoint } from '../core/ports.ts'
 import type { Problem } from '../core/problem.ts'
 import { problem } from '../core/problem.ts'
@@ -41,8 +41,15 @@ export interface Paid {
   readonly plan?: string
   /** Plans whose tokens pay too. Those with a balance pay wherever there is a price in its currency. */
   readonly takes?: readonly string[]
+  /**
+   * The price is known at the end: the work counts by `meterOf(request)`. `unit` is held at a time, `most` is the most that a
+   * request may cost. What is sold is then a `plan` with a balance in the same currency.
+   */
+  readonly meter?: { readonly unit: string; readonly most?: string }
   /** When the money moves; `before-response` if absent. */
   readonly settle?: SettlePoint
+  /** `automatic`: money that moved before the work goes back by itself when the work fails. Else the payment stays good. */
+  readonly refund?: 'automatic'
   /** Which answers are charged; 200 to 299 if absent. */
   readonly success?: (status: number) => boolean
   /** `bind` (the default): a payment holds for this very body, which the door reads. `free`: any body, unread. */
@@ -294,9 +301,11 @@ const members: ReadonlySet<string> = new Set<keyof Paid>([
   'price',
   'plan',
   'takes',
+  'meter',
   'free',
   'limits',
   'settle',
+  'refund',
   'success',
   'body',
   'description',
@@ -314,13 +323,11 @@ function readPaid(pattern: Pattern, value: RouteValue, plans?: ReadonlyMap<strin
     if (plans && !plans.has(name))
       throw new RangeError(`The route "${key}" names a plan "${name}" that is not there.`)
   const plan = plans?.get(said.plan ?? '')
-  if (plan?.balance)
-    throw new RangeError(
-      `The route "${key}" sells the plan "${plan.name}", which is a balance. Give the route a price: the balance pays it.`,
-    )
+  const measure = said.meter && readMeasure(key, said.meter)
+  checkBalance(key, plan, measure)
   const { price = [], settle = 'before-response', body = 'bind' } = said
   const { account = plan ? `sales/plans/${plan.name}` : `sales/${key}` } = said
-  const { description, mimeType, rails, keep, takes, free, limits } = said
+  const { description, mimeType, rails, keep, takes, free, limits, refund } = said
   return {
     key,
     verb,
@@ -336,11 +343,37 @@ function readPaid(pattern: Pattern, value: RouteValue, plans?: ReadonlyMap<strin
       ...(keep && { keep }),
       ...(plan && { plan }),
       ...(takes && { takes }),
+      ...(measure && { measure }),
+      ...(refund && { refund }),
     },
     sample: sampleOf(pattern),
     ...(free !== undefined && { free }),
     ...(limits && { limits }),
   }
+}
+
+function readMeasure(key: string, { unit, most, ...more }: NonNullable<Paid['meter']>): Measure {
+  const no = (why: string): RangeError => new RangeError(`The meter of the route "${key}" ${why}`)
+  const [stranger] = Object.keys(more)
+  if (stranger !== undefined) throw no(`has a member "${stranger}" that means nothing.`)
+  const said = { unit: readPrice(unit), ...(most !== undefined && { most: readPrice(most) }) }
+  if (said.unit.amount === 0n) throw no('has a unit of nothing.')
+  if (said.most && said.most.currency !== said.unit.currency)
+    throw no('has a unit and a "most" in two currencies.')
+  return said
+}
+
+function checkBalance(key: string, plan: Plan | undefined, measure: Measure | undefined): void {
+  if (plan?.balance && !measure)
+    throw new RangeError(
+      `The route "${key}" sells the plan "${plan.name}", which is a balance. Give the route a price: the balance pays it. Or a "meter".`,
+    )
+  if (!measure || !plan) return
+  const { currency } = measure.unit
+  if (plan.balance?.currency !== currency)
+    throw new RangeError(
+      `The route "${key}" is metered in ${currency}, and its plan "${plan.name}" is no balance in that.`,
+    )
 }
 
 /** Types do not hold for a table that was read from a file. */
@@ -352,6 +385,8 @@ function checkPaid(key: string, said: Paid): void {
   if (stranger !== undefined) throw no(`has a member "${stranger}" that means nothing.`)
   if (said.plan !== undefined && said.price !== undefined)
     throw no('sells a plan, which has its price. Leave "price" out, or name the plan in "takes".')
+  if (said.meter !== undefined && (typeof said.meter !== 'object' || said.plan === undefined))
+    throw no('has a "meter": say { unit: "0.001 USD" }, and which "plan" with a balance pays it.')
   if (said.plan !== undefined && said.keep) throw no('sells a plan, whose answers are not kept.')
   if (said.plan === undefined && !isPrice(said.price))
     throw no(
@@ -359,6 +394,9 @@ function checkPaid(key: string, said: Paid): void {
     )
   if (!['before-work', 'before-response', 'deferred', undefined].includes(said.settle))
     throw no('settles "before-work", "before-response" or "deferred".')
+  if (!['automatic', undefined].includes(said.refund)) throw no('has a refund that is "automatic".')
+  if (said.refund && said.settle !== 'before-work')
+    throw no('gives money back by itself: that is for routes that settle "before-work".')
   if (!['bind', 'free', undefined].includes(said.body))
     throw no('has a body that is "bind" or "free".')
   if (said.rails && said.rails.length === 0)

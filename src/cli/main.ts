@@ -39,6 +39,18 @@ const commands: Readonly<Record<string, Entry>> = {
     summary: 'Settles payments for sellers that have neither a node nor a key.',
     load: async () => (await import('./facilitator.ts')).facilitator,
   },
+  payments: {
+    summary: 'Lists what was paid, and how it stands.',
+    load: async () => (await import('./payments.ts')).payments,
+  },
+  payment: {
+    summary: 'Tells the whole story of one payment.',
+    load: async () => (await import('./payment.ts')).payment,
+  },
+  report: {
+    summary: 'Adds up what was sold, makes statements, exports the books.',
+    load: async () => (await import('./report.ts')).report,
+  },
   verify: {
     summary: 'Checks the books: balances, the chain of hashes, and the world outside.',
     load: async () => (await import('./verify.ts')).verify,

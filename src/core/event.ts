@@ -8,16 +8,32 @@ interface Of<T extends string> {
   readonly request?: string
 }
 
+/** What a payment is for and how it goes, as far as whoever tells it knows. */
+interface Sold {
+  /** The account that earns, for instance `sales/GET /weather`. */
+  readonly account?: string
+  readonly rail?: string
+  readonly network?: string
+}
+
 /** What engines tell while they work. What must survive a crash is a row of the journal, not an event. */
 export type Event =
   | (Of<'challenged'> & { readonly url: string; readonly code: Code })
   | (Of<'refused'> & { readonly url: string; readonly code: Code; readonly detail: string })
-  | (Of<'held'> & { readonly key: string; readonly payer: string; readonly amount: Money })
-  | (Of<'settled'> & { readonly key: string; readonly reference: string; readonly amount: Money })
+  | (Of<'held'> & Sold & { readonly key: string; readonly payer: string; readonly amount: Money })
+  | (Of<'settled'> &
+      Sold & { readonly key: string; readonly reference: string; readonly amount: Money })
   | (Of<'voided'> & { readonly key: string; readonly code: Code })
   | (Of<'unknown'> & { readonly key: string })
   /** An alarm: a sale's transfer vanished from its network for good. It is booked back. */
   | (Of<'undone'> & { readonly key: string; readonly reference: string; readonly amount: Money })
+  /** Money went back to a payer. `key` is the refund's, `of` the sale's. */
+  | (Of<'refunded'> & {
+      readonly key: string
+      readonly of: string
+      readonly reference: string
+      readonly amount: Money
+    })
   | (Of<'delivered'> & { readonly key: string })
   | (Of<'reserved'> & { readonly key: string; readonly url: string; readonly amount: Money })
   | (Of<'paid'> & {

@@ -19,6 +19,32 @@ export interface Plan {
   readonly tier?: string
 }
 
+/** A price by measure: what a request costs is known when its work is done. Tokens with a balance pay it. */
+export interface Measure {
+  /** Held at a time: what is used is never more than this ahead of what is held. */
+  readonly unit: Price
+  /** Most that one request may cost; as much as there is if absent. */
+  readonly most?: Price
+}
+
+/** Counts what a request costs while its work runs. Calls may overlap; they are done in their order. */
+export interface Meter {
+  /**
+   * Before it is given: holds the amount, all or nothing. False when it is not covered (or all is over), and then nothing was
+   * counted: give nothing, and ask again once the buyer has topped up, or end.
+   */
+  take(amount: Price, what?: string): Promise<boolean>
+  /** Where the measure is only known afterwards: counts as much as is covered. False when that was not all: end. */
+  add(amount: Price, what?: string): Promise<boolean>
+  /**
+   * The true measure of the whole, where what was counted so far was estimated: more as far as it is covered (false when it is
+   * not), less as far as it is not charged yet.
+   */
+  correct(total: Price): Promise<boolean>
+  /** What was counted. */
+  readonly used: Price
+}
+
 /** What a token draws on. */
 export interface Account {
   /** As in the grant. */

@@ -3,9 +3,10 @@ import type { Credential, Grant } from './credential.ts'
 import type { JsonObject } from './json.ts'
 import type { Money, Price } from './money.ts'
 import type { Offer, Terms } from './offer.ts'
-import type { Account, Entry, Left, Plan } from './plan.ts'
+import type { Account, Entry, Left, Measure, Meter, Plan } from './plan.ts'
 import type { Problem } from './problem.ts'
 import type { Receipt } from './receipt.ts'
+import type { RefundOrder, RefundOutcome } from './refund.ts'
 import type { Resource } from './resource.ts'
 
 /** Time, as a parameter. */
@@ -334,6 +335,8 @@ export interface Sale {
   readonly plan?: Plan
   /** Names of plans whose tokens pay for it too. */
   readonly takes?: readonly string[]
+  /** The price is known at the end, and what is sold is a plan with a balance. */
+  readonly measure?: Measure
   readonly settle: SettlePoint
   /** The account that earns, for instance `sales/GET /weather`. */
   readonly account: string
@@ -345,6 +348,8 @@ export interface Sale {
   readonly workMs?: number
   /** Whether the answer is kept for whoever lost it. Offers are then secrets: each is made for one payer. */
   readonly keep?: boolean
+  /** The money goes back by itself where it has moved and the work fails. Else the payment stays good for another try. */
+  readonly refund?: 'automatic'
 }
 
 /** A request at the gate. */
@@ -413,6 +418,8 @@ export interface Pass {
    * not be waited for or called. True if absent.
    */
   readonly settles?: boolean
+  /** Where the price is by measure. It counts until `ended`. */
+  readonly meter?: Meter
   /**
    * Ends the work, exactly once. A success is settled and charged; anything else is released. The answer says whether the
    * response may go out, with which receipt, or what must be said in its place. The whole `answer` may be given where the
@@ -423,6 +430,8 @@ export interface Pass {
   delivered(): void
   /** Nobody was there for the first byte: the same proof may fetch it at once. */
   lost(): void
+  /** The last byte has left, or none will any more: what was measured is charged, and the rest is free. Where there is a meter. */
+  ended?(): Promise<void>
 }
 
 /** Paid for before, and kept: the same answer once more. */
@@ -447,6 +456,11 @@ export interface Gate {
   /** Sells the plan of the sale alone, without work: a new account, or more for one. */
   sell(ask: Ask): Promise<Bought | Refusal>
   readonly accounts: Accounts
+  /**
+   * Gives back what a sale was paid, whole or in part: never twice for one order, and never more than was charged.
+   * Throws `PaymentError` when the books cannot be asked; the same order is then safe to be sent again.
+   */
+  refund(order: RefundOrder): Promise<RefundOutcome>
   /** What is known of a payment, by the key in its status URL. */
   status(key: string): Promise<{ readonly state: string } | undefined>
   /** Looks at everything that is open: closes what there is evidence for. Runs at start and at intervals. */

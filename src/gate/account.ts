@@ -102,8 +102,10 @@ export function limitLeg(scope: string, most: bigint): Leg {
 }
 
 /** A line of the statement. */
-export function toEntry({ key, note, state, asset, amount, madeAt }: Held): Entry {
+export function toEntry(held: Held): Entry {
+  const { key, note, state, asset, madeAt } = held
   const what = note['what'] ?? note['plan']
+  const amount = state === 'posted' ? held.posted : held.amount
   return {
     at: madeAt,
     type: typeOf(key, note, state),

@@ -2,11 +2,11 @@ import { hash } from 'node:crypto'
 import { assert } from '../core/assert.ts'
 import type { Grant } from '../core/credential.ts'
 import type { JsonObject } from '../core/json.ts'
-import type { Account, Plan } from '../core/plan.ts'
+import type { Account, Measure, Plan } from '../core/plan.ts'
 import type { Accounts, Ask, Held, Leg, Pass, Refusal, Transfer } from '../core/ports.ts'
 import { ACCOUNT_FRESH_MS, WORLD } from '../core/ports.ts'
 import type { Problem } from '../core/problem.ts'
-import { problem } from '../core/problem.ts'
+import { PaymentError, problem } from '../core/problem.ts'
 import { allows } from '../core/rights.ts'
 import type { Limit } from '../core/rights.ts'
 import {
@@ -28,6 +28,8 @@ import {
 } from './account.ts'
 import type { Known } from './account.ts'
 import { ACCOUNTS_MAX, DRAW_LIMITS_MAX, TOP_UPS_MAX, SETTLE_MS, WORK_MS } from './limits.ts'
+import { createFreeMeter, createMetering } from './metering.ts'
+import type { Metering, Portion } from './metering.ts'
 import type { Refusals } from './refusals.ts'
 import type { House } from './sale.ts'
 import { purposeOf } from './sale.ts'
@@ -68,7 +70,7 @@ interface Recalled {
 
 /** Makes the accounts. */
 export function createAccounts(
-  { ledger, clock, observe }: Pick<House, 'ledger' | 'clock' | 'observe'>,
+  { ledger, clock, observe, fault }: Pick<House, 'ledger' | 'clock' | 'observe' | 'fault'>,
   refusals: Pick<Refusals, 'refuse' | 'trouble'>,
 ): AccountBooks {
   const known = new Map<string, Recalled>()
@@ -151,7 +153,8 @@ export function createAccounts(
     now: number = clock.now(),
   ): Problem | undefined {
     const [limit] = rights.budget ?? []
-    const price = limit && priced(ask).find(({ currency }) => currency === limit.most.currency)
+    const price =
+      limit && pricesFor(ask, true).find(({ currency }) => currency === limit.most.currency)
     const { resource } = ask
     const use = {
       resource,
@@ -175,13 +178,80 @@ export function createAccounts(
     const waitMs = waitFor(grant)
     if (waitMs !== undefined) return refusals.refuse(ask, tooOften(waitMs))
     const short = await hold(takes)
-    return short === undefined ? passOf(ask, takes) : refusals.refuse(ask, usedUp(short))
+    if (short !== undefined) return refusals.refuse(ask, usedUp(short))
+    const { measure } = ask.sale
+    if (!measure) return passOf(ask, takes)
+    const [portion, ...counted] = takes
+    return portion && portion.asset === measure.unit.currency
+      ? meteredPass(ask, grant, counted, createMeter(ask, grant, measure, portion))
+      : { ...passOf(ask, takes), meter: createFreeMeter(measure) }
+  }
+
+  /** A meter over the account: each portion is a draw of its own, and stops where the token does. */
+  function createMeter(ask: Ask, grant: Grant, measure: Measure, first: Portion): Metering {
+    let portions = 1
+    return createMetering({
+      ledger,
+      measure,
+      first,
+      async hold(amount) {
+        const account = await recall(grant.id)
+        if (!account || unfit(ask, grant, account, clock.now())) return undefined
+        const request = `${ask.request}.${portions++}`
+        const legs = moneyLegs(grant, account)
+        const take = takeOf({ ...ask, request }, account.id, account.unit, amount, legs)
+        return (await hold([take])) === undefined ? take : undefined
+      },
+      left: () => leftOf(grant.id, measure.unit.currency),
+    })
+  }
+
+  function moneyLegs(grant: Grant, { id, plan }: Known): readonly Leg[] {
+    const { budget = none } = grant.rights
+    const limited = budget.map((limit) => limitLeg(scopeOf(limit, grant), fine(limit.most)))
+    return [{ debit: accountOf(id), credit: `drawn/${plan}` }, ...limited]
+  }
+
+  async function leftOf(id: string, unit: string): Promise<bigint> {
+    const standings = await ledger.balances(accountOf(id))
+    const { posted = 0n, pending = 0n } = standings.find(({ asset }) => asset === unit) ?? {}
+    return pending < 0n ? posted + pending : posted
+  }
+
+  /** What is served is charged as it is measured, so the end of the work charges nothing yet. */
+  function meteredPass(
+    ask: Ask,
+    { id }: Grant,
+    counted: readonly Transfer[],
+    meter: Metering,
+  ): Pass {
+    const pass = passOf(ask, counted)
+    const close = async (): Promise<void> => {
+      try {
+        if (!(await meter.close()))
+          throw new PaymentError('token-exhausted', `What account ${id} used could not be charged.`)
+      } catch (error) {
+        fault('meter', error)
+      }
+    }
+    return {
+      ...pass,
+      settles: true,
+      meter,
+      async finish(success) {
+        if (!success) await close()
+        const outcome = await pass.finish(success)
+        if (success && outcome.kind === 'serve') meter.served()
+        return outcome
+      },
+      ended: close,
+    }
   }
 
   function drawNow(ask: Ask, grant: Grant): Pass | undefined {
     const now = clock.now()
     const account = fresh(grant.id, now)?.found
-    if (!account || unfit(ask, grant, account, now)) return undefined
+    if (!account || ask.sale.measure || unfit(ask, grant, account, now)) return undefined
     const takes = takesOf(ask, grant, account)
     // Whoever must wait is not counted: asked again, he hears how long.
     if ('code' in takes || takes.length > 0 || waitFor(grant) !== undefined) return undefined
@@ -215,12 +285,11 @@ export function createAccounts(
       const legs = unit === USES ? [pays, ...counted] : counted
       return legs.length > 0 ? [takeOf(ask, id, USES, 1n, legs)] : []
     }
-    const price = priced(ask).find(({ currency }) => currency === unit)
+    const price = pricesFor(ask, isFor).find(({ currency }) => currency === unit)
     if (!price) return otherService
     // What is spent in one currency cannot be counted in another.
     if (budget.some(({ most }) => most.currency !== unit)) return otherCurrency
-    const limited = budget.map((limit) => limitLeg(scopeOf(limit, grant), fine(limit.most)))
-    const money = takeOf(ask, id, unit, fine(price), [pays, ...limited])
+    const money = takeOf(ask, id, unit, fine(price), moneyLegs(grant, account))
     return counted.length > 0 ? [money, takeOf(ask, id, USES, 1n, counted)] : [money]
   }
 
@@ -314,10 +383,7 @@ export function createAccounts(
       const account = await recall(id)
       if (!account || account.unit === TIME) return {}
       const { unit } = account
-      const standings = await ledger.balances(accountOf(id))
-      const standing = standings.find(({ asset }) => asset === unit)
-      const { posted = 0n, pending = 0n } = standing ?? {}
-      const amount = pending < 0n ? posted + pending : posted
+      const amount = await leftOf(id, unit)
       return unit === USES
         ? { uses: Number(amount) }
         : { balance: { currency: unit, amount, scale: SCALE } }
@@ -357,6 +423,13 @@ const TIME_CHARS = 9
 /** What the request costs those who spend a balance. */
 function priced({ sale }: Ask): Ask['sale']['prices'] {
   return sale.plan ? [] : sale.prices
+}
+
+/** What is held of a balance when the request comes. */
+function pricesFor(ask: Ask, isFor: boolean): Ask['sale']['prices'] {
+  const { measure } = ask.sale
+  if (!measure) return priced(ask)
+  return isFor ? [measure.unit] : []
 }
 
 /** Where a limit is counted: one that no token has said yet, for the account. */

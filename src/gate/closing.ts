@@ -1,10 +1,10 @@
 import type { JsonObject } from '../core/json.ts'
 import type { Offer } from '../core/offer.ts'
 import type { Held, Ledger } from '../core/ports.ts'
-import type { Code } from '../core/problem.ts'
+import { bookCost } from './cost.ts'
 import { CLOSE_WAIT_MS, LOOK_SHARED_MS } from './limits.ts'
 import { readNote } from './note.ts'
-import type { House, Settled } from './sale.ts'
+import type { Failed, House, Settled } from './sale.ts'
 import { logOf } from './sale.ts'
 
 /** Closes sales in the books, by evidence only. */
@@ -16,8 +16,8 @@ export interface Closing {
     settlement: Settled,
     deliverBy: number,
   ): ReturnType<Ledger['post']>
-  /** Nothing was taken and never will be. */
-  abandon(claim: Pick<Held, 'key' | 'claim'>, code: Code): Promise<void>
+  /** Nothing was taken and never will be. What trying has cost is booked all the same. */
+  abandon(claim: Pick<Held, 'key' | 'claim'>, offer: Offer, failed: Failed): Promise<void>
   /**
    * Closes an open sale if there is evidence, and tells whether there was. Doubt and faults leave it open. Whoever comes
    * while somebody looks waits for the same look, and none for longer than {@link CLOSE_WAIT_MS}: the look goes on then.
@@ -32,13 +32,17 @@ interface Look {
 }
 
 /** Makes the closing. `posted` is told of what may still come undone. */
-export function createClosing(
-  { ledger, rails, clock, observe, fault }: House,
-  posted: (key: string, offer: Offer) => void,
-): Closing {
+export function createClosing(house: House, posted: (key: string, offer: Offer) => void): Closing {
+  const { ledger, rails, clock, observe, fault } = house
   const post: Closing['post'] = async ({ key, claim }, offer, settlement, deliverBy) => {
-    const { reference, payer, settledAt } = settlement
-    const data: JsonObject = { reference, payer, settledAt, deliverBy }
+    const { reference, payer, settledAt, cost } = settlement
+    const data: JsonObject = {
+      reference,
+      payer,
+      settledAt,
+      deliverBy,
+      ...(cost !== undefined && { cost: cost.toString() }),
+    }
     const done = await ledger.post(key, undefined, { type: 'settled', data }, claim)
     if (done !== 'posted') return done
     posted(key, offer)
@@ -46,7 +50,9 @@ export function createClosing(
     return done
   }
 
-  const abandon: Closing['abandon'] = async ({ key, claim }, code) => {
+  const abandon: Closing['abandon'] = async (held, offer, { problem: { code }, cost }) => {
+    const { key, claim } = held
+    if (cost !== undefined) await bookCost(house, `${key}/${claim}/cost`, held, offer, cost)
     await ledger.void(key, code, claim)
     observe({ type: 'voided', at: clock.now(), key, code })
   }
@@ -73,7 +79,7 @@ export function createClosing(
       const { offer } = readNote(held.note)
       const settlement = await rails.of(offer).find(offer, held.key, logOf(ledger, held))
       if (settlement?.state === 'settled') await post(held, offer, settlement, 0)
-      if (settlement?.state === 'failed') await abandon(held, settlement.problem.code)
+      if (settlement?.state === 'failed') await abandon(held, offer, settlement)
       return settlement?.state === 'settled' || settlement?.state === 'failed'
     } catch (error) {
       fault('close', error)

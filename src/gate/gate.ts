@@ -47,9 +47,12 @@ import { isSale, readNote, writeNote } from './note.ts'
 import { boundTo, grantOf } from './plans.ts'
 import { createQuoting } from './quoting.ts'
 import { createRails } from './rails.ts'
+import { isRefund, isRefundTurn } from './refund.ts'
+import { createRefunds } from './refunds.ts'
 import {
   createRefusals,
   foreign,
+  givenBack,
   provenNow,
   uncollected,
   undone,
@@ -113,9 +116,11 @@ export function createGate(parts: GateParts): Gate {
   const delivery = createDelivery(house, refusals, shelf)
   const standing = createStanding(house)
   const closing = createClosing(house, (key, offer) => standing.watch(key, offer))
+  const refunds = createRefunds(house)
   /** Keys that this process works on: nobody else here may touch them. */
   const working = new Set<string>()
   const deferred = new Set<Promise<unknown>>()
+  const releasing = new Set<Promise<unknown>>()
   let closed = false
 
   async function admit(ask: Ask): Promise<Entry> {
@@ -156,7 +161,9 @@ export function createGate(parts: GateParts): Gate {
   /** Takes the payment for a plan, once, and books it into an account: at the first showing of the proof or a later one. */
   async function buy(ask: Ask, plan: Plan, credential: Credential): Promise<Bought | Refusal> {
     const resource = boundTo(ask)
-    const purchase: Ask = { ...ask, resource, sale: { ...ask.sale, settle: 'before-work' } }
+    // A token that cannot be booked now is booked when the proof comes again: nothing goes back.
+    const { refund: _, ...sale } = ask.sale
+    const purchase: Ask = { ...ask, resource, sale: { ...sale, settle: 'before-work' } }
     const entry = await check(purchase, credential)
     assert(entry.kind !== 'kept', 'a plan is not kept')
     if (entry.kind === 'refused') {
@@ -357,6 +364,8 @@ export function createGate(parts: GateParts): Gate {
       case 'owed':
       case 'delivered':
         return await delivery.fetch(work, held)
+      case 'refunded':
+        return refusals.refuse(ask, givenBack)
       case 'undone':
         return refusals.refuse(ask, undone)
       case 'voided':
@@ -385,9 +394,10 @@ export function createGate(parts: GateParts): Gate {
     })
   }
 
-  /** The money has moved already: work that fails leaves the payment good for another try. */
+  /** The money has moved already: work that fails leaves the payment good for another try, or is given back. */
   function settledPass(work: Claimed, { receipt, until }: Sold): Pass {
     return passOf(work, async (success, answer) => {
+      if (!success && work.ask.sale.refund === 'automatic') await refunds.order(work.key)
       if (!success) await delivery.release(work)
       else if (await delivery.mayDeliver(work, until)) await delivery.keep(work, answer)
       else return refusals.inFlight(work)
@@ -435,7 +445,11 @@ export function createGate(parts: GateParts): Gate {
     const done = new AbortController()
     const given = (async () => await rail.release?.(offer, proof, key))()
       .catch((error: unknown) => fault('release', error))
-      .finally(() => done.abort())
+      .finally(() => {
+        done.abort()
+        releasing.delete(given)
+      })
+    releasing.add(given)
     await Promise.race([given, clock.sleep(RELEASE_MS, done.signal)])
   }
 
@@ -465,7 +479,7 @@ export function createGate(parts: GateParts): Gate {
       return await sold(work, settlement, workLeftMs)
     }
     if (settlement.state === 'failed') {
-      await closing.abandon(work, settlement.problem.code)
+      await closing.abandon(work, offer, settlement)
       return refusals.refuse(ask, settlement.problem)
     }
     await ledger.step(key, { type: 'unknown', data: { detail: settlement.detail } }, mine)
@@ -503,8 +517,10 @@ export function createGate(parts: GateParts): Gate {
   }
 
   async function recoverOne(held: Held): Promise<void> {
-    if (isTurn(held) || isDraw(held)) await ledger.expire(held.key, held.claim)
+    if (isTurn(held) || isDraw(held) || isRefundTurn(held))
+      await ledger.expire(held.key, held.claim)
     if (isReversal(held)) await standing.reverse(held)
+    if (isRefund(held)) await refunds.resume(held)
     if (isSale(held) && !working.has(held.key)) await recoverSale(held)
   }
 
@@ -525,6 +541,7 @@ export function createGate(parts: GateParts): Gate {
     accounts,
     challenge: (ask, why) => refusals.challenge(ask, why),
     recover,
+    refund: (order) => refunds.refund(order),
     async status(key) {
       const held = await ledger.find(key)
       if (!held || !isSale(held)) return undefined
@@ -532,7 +549,7 @@ export function createGate(parts: GateParts): Gate {
     },
     async close() {
       closed = true
-      await Promise.all(deferred)
+      await Promise.all([...deferred, ...releasing, refunds.close()])
     },
   }
 }

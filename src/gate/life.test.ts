@@ -31,6 +31,8 @@ interface World {
   mood: Mood
   found: Settlement['state'] | 'none' | 'written' | 'written late'
   standing: Standing['state'] | 'moved'
+  /** What becomes of money that is sent back; it waits in the rail until it may go on. */
+  back: 'settled' | 'failed' | 'unknown'
   /** Lets everything go on that waits in the rail. */
   resume(): void
   readonly passes: Pass[]
@@ -90,6 +92,12 @@ function createWorld(): World {
       await write(log)
       return outcome('unknown', key)
     },
+    async refund(_offer, _payer, _amount, key, log) {
+      const waits = go.promise
+      await write(log)
+      await waits
+      return outcome(world.back, key)
+    },
     async stands() {
       const { standing } = world
       if (standing === 'moved') return { state: 'open', reference: `tx-at-${now}` }
@@ -113,6 +121,7 @@ function createWorld(): World {
     mood: 'w settled',
     found: 'none',
     standing: 'open',
+    back: 'settled',
     resume() {
       go.resolve()
       go = Promise.withResolvers()
@@ -170,10 +179,11 @@ const wait =
   (world) =>
     world.pass(ms)
 const set =
-  (change: Partial<Pick<World, 'mood' | 'found' | 'standing'>>): Deed =>
+  (change: Partial<Pick<World, 'mood' | 'found' | 'standing' | 'back'>>): Deed =>
   (world) =>
     void Object.assign(world, change)
 const resume: Deed = (world) => world.resume()
+const refund: Deed = ({ gates }) => void gates[1]?.refund({ key: 'a', idempotencyKey: 'one' })
 
 const moods: readonly Mood[] = [
   'w settled',
@@ -282,6 +292,26 @@ const examples: readonly (readonly Deed[])[] = [
     set({ found: 'settled' }),
     recover(1),
     ...lookAgain('gone'),
+    resume,
+  ],
+  // Money that goes back: while its maker delivers, when nobody does, and after it.
+  ...(['delivered', 'lost'] as const).map((word) => [
+    ...sell('a', 'w settled'),
+    refund,
+    leave(0, word),
+    resume,
+  ]),
+  [...sell('a', 'w settled'), set({ back: 'failed' }), refund, resume],
+  [...sell('a', 'w settled'), set({ back: 'failed' }), wait(40_000), refund, resume],
+  [...sell('a', 'w settled'), leave(0, 'delivered'), set({ back: 'failed' }), refund, resume],
+  [...sell('a', 'w settled'), refund, ...lookAgain('moved')],
+  [...sell('a', 'w settled'), set({ back: 'failed' }), refund, ...lookAgain('gone'), resume],
+  [
+    ...sell('a', '>ww unknown'),
+    wait(110_000),
+    set({ found: 'settled' }),
+    recover(1),
+    refund,
     resume,
   ],
 ]

@@ -10,6 +10,7 @@ export type Life =
   | 'settled'
   | 'owed'
   | 'delivered'
+  | 'refunded'
   | 'undone'
 
 /**
@@ -25,6 +26,8 @@ export type Act =
   | 'settled'
   | 'released'
   | 'delivered'
+  | 'refunded'
+  | 'refund-failed'
   | 'undone'
   | 'time'
 
@@ -104,6 +107,7 @@ export const lives: Readonly<Record<Life, Stage>> = {
       settled: ['settled'],
       released: ['owed'],
       delivered: ['delivered'],
+      refunded: ['refunded'],
       undone: ['undone'],
       time: ['owed'],
     },
@@ -117,6 +121,7 @@ export const lives: Readonly<Record<Life, Stage>> = {
       settled: ['owed'],
       released: ['owed'],
       delivered: ['delivered'],
+      refunded: ['refunded'],
       undone: ['undone'],
     },
   },
@@ -129,6 +134,23 @@ export const lives: Readonly<Record<Life, Stage>> = {
       settled: ['delivered'],
       released: ['delivered'],
       delivered: ['delivered'],
+      refunded: ['delivered'],
+      'refund-failed': ['delivered'],
+      undone: ['undone'],
+    },
+  },
+  refunded: {
+    told: 'failed',
+    means: 'all of it goes back, or has gone back, to its payer: it buys nothing more',
+    next: {
+      written: ['refunded'],
+      unknown: ['refunded'],
+      settled: ['refunded'],
+      // Whoever was at it when the refund was ordered.
+      released: ['refunded'],
+      delivered: ['delivered'],
+      // Nothing went back after all.
+      'refund-failed': ['settled', 'owed'],
       undone: ['undone'],
     },
   },
@@ -140,6 +162,7 @@ export const lives: Readonly<Record<Life, Stage>> = {
       unknown: ['undone'],
       released: ['undone'],
       delivered: ['undone'],
+      'refund-failed': ['undone'],
     },
   },
 }
@@ -156,6 +179,7 @@ export function lifeOf(held: Held, now: number): Life {
 function afterPosting(held: Held, now: number): Life {
   if (has(held, 'undone')) return 'undone'
   if (has(held, 'delivered')) return 'delivered'
+  if (isGivenBack(held)) return 'refunded'
   return deliverByOf(held) > now ? 'settled' : 'owed'
 }
 
@@ -164,6 +188,12 @@ export function deliverByOf({ steps }: Held): number {
   const last = steps.findLast(({ type }) => type === 'settled' || type === 'released')
   const until = last?.data['deliverBy']
   return typeof until === 'number' ? until : 0
+}
+
+/** Whether all of a sale goes back, or has gone back, to its payer. */
+export function isGivenBack({ steps }: Held): boolean {
+  const last = steps.findLast(({ type }) => type === 'refunded' || type === 'refund-failed')
+  return last?.type === 'refunded'
 }
 
 function has({ steps }: Held, what: string): boolean {
@@ -178,6 +208,8 @@ const ours: ReadonlySet<string> = new Set<Act>([
   'settled',
   'released',
   'delivered',
+  'refunded',
+  'refund-failed',
   'undone',
 ])
 

@@ -24,6 +24,8 @@ export const ISSUES_PER_MINUTE_MAX = 6_000
 export const ACCOUNTS_MAX = 10_000
 /** Most limits of one token that a draw counts in: a transfer has sixteen legs, and one of them pays. */
 export const DRAW_LIMITS_MAX = 15
+/** Most words of what a metered request used that its draws keep apart. */
+export const METER_WORDS_MAX = 32
 /** How often one account may be topped up: each time is a step of its transfer. */
 export const TOP_UPS_MAX = 1_000
 /** Most windows in which requests are counted. */
@@ -61,3 +63,11 @@ export const LOOK_BACK_MS = 3_600_000
 /** Rows of the journal in one question, and most questions in one round. */
 export const LOOK_ROWS = 1_000
 export const LOOK_READS_MAX = 20
+
+/** How long a process may be at one refund: longer than any rail waits. After a crash the next one waits so long. */
+export const REFUND_TURN_MS = 180_000
+/** How long before that end it stops writing anything ahead, so that whoever comes next is alone. */
+export const REFUND_MARGIN_MS = 30_000
+/** Most characters of the reason of a refund, and of a name of whom to pay. */
+export const REASON_CHARS_MAX = 1_000
+export const DESTINATION_CHARS_MAX = 4_096

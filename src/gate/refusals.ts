@@ -147,6 +147,11 @@ export const undone: Problem = problem(
   'settlement-failed',
   'The network took this payment back, and it can never be collected any more. Nothing was taken; make a new one.',
 )
+/** It was taken, and goes back. */
+export const givenBack: Problem = problem(
+  'settlement-failed',
+  'This payment was given back, and pays nothing any more. Make a new one.',
+)
 
 /** What a payer is told of a fault. */
 const faults: Partial<Record<Code, string>> = {

@@ -24,6 +24,8 @@ export type Entry = Pass | Kept | Refusal
 export type Outcome = Awaited<ReturnType<Pass['finish']>>
 /** What a rail says of money that has moved. */
 export type Settled = Settlement & { readonly state: 'settled' }
+/** What a rail says of money that has not moved, and never will. */
+export type Failed = Settlement & { readonly state: 'failed' }
 
 /** A request with the payment that it brings. */
 export interface Work {

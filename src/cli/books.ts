@@ -1,0 +1,133 @@
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import type { Quantity } from '../books/quantity.ts'
+import { sayQuantity } from '../books/quantity.ts'
+import type { NameAsset } from '../books/quantity.ts'
+import type { ReadOptions } from '../books/reader.ts'
+import { assetOf, openBooks } from '../config/parts.ts'
+import { systemClock } from '../core/clock.ts'
+import type { Ledger } from '../core/ports.ts'
+import { BUDGET_SCALE } from '../payer/policy.ts'
+import { networks } from '../rails/evm/networks.ts'
+import { MSAT_SCALE } from '../rails/lightning/networks.ts'
+import { Failure, misuse } from './command.ts'
+import type { Call, Option } from './command.ts'
+import { booksFile } from './purse.ts'
+import { sandboxDirectories } from './record.ts'
+
+/** Options of every command that reads books. */
+export const bookOptions: Readonly<Record<string, Option>> = {
+  books: { type: 'string' },
+  schema: { type: 'string' },
+}
+
+/** What they mean. */
+export const bookHelp: readonly string[] = [
+  '      --books FILE       The books: a file, or postgres://user@host/database. Without it those of the sandbox here, or',
+  '                         your own as a payer. A password for PostgreSQL is best given in PGPASSWORD.',
+  '      --schema NAME      Where the books are in that database (tolsey).',
+]
+
+/** Opens the books that a command names, and closes them behind it. */
+export async function withBooks<T>(call: Call, read: (ledger: Ledger) => Promise<T>): Promise<T> {
+  const ledger = await openNamed(call)
+  try {
+    return await read(ledger)
+  } finally {
+    await ledger.close()
+  }
+}
+
+async function openNamed({ arguments: args, settings, cwd }: Call): Promise<Ledger> {
+  const named = args.text('books')
+  const schema = args.text('schema')
+  if (named !== undefined && /^postgres(?:ql)?:\/\//.test(named))
+    return await openShared(named, schema)
+  if (schema !== undefined) throw misuse('--schema belongs to books in PostgreSQL.')
+  if (named !== undefined) {
+    const file = resolve(cwd, named)
+    // A file that is not there would be made.
+    if (!existsSync(file)) throw misuse(`There are no books at ${file}.`)
+    return await openBooks(file)
+  }
+  const sandboxes = sandboxDirectories(settings, cwd).map((directory) => join(directory, BOOKS))
+  const found = [...sandboxes, booksFile(settings.home)].find((file) => existsSync(file))
+  if (found === undefined) throw new Failure('There are no books here. Name them with --books.')
+  return await openBooks(found)
+}
+
+const BOOKS = 'books.sqlite'
+
+/** Loaded on demand: it needs a library that not everybody has. */
+async function openShared(url: string, schema: string | undefined): Promise<Ledger> {
+  const { postgres } = await import('../ledger/postgres.ts')
+  return await postgres({ url, ...(schema !== undefined && { schema }) })
+}
+
+/** Names assets that the books have by their ids only: tokens, the coins of networks, the units of budgets. */
+export const nameAsset: NameAsset = (id) => {
+  if (/^(?:gas:bip122:[^/]+|bip122:[^/]+\/slip44:0)$/.test(id))
+    return { code: 'BTC', scale: MSAT_SCALE }
+  if (networks.some((network) => id === `gas:${network.id}`)) return { code: 'ETH', scale: 18 }
+  if (/^[A-Z][A-Z0-9]{1,15}$/.test(id)) return { code: id, scale: BUDGET_SCALE }
+  return assetOf(id)
+}
+
+const units: Readonly<Record<string, number>> = {
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+}
+
+/** A day, a time, and how far that is from UTC. */
+const WHEN = /^(\d{4}-\d\d-\d\d)(T\d\d:\d\d(?::\d\d)?)?(Z|[+-]\d\d:\d\d)?$/
+
+/**
+ * A moment as it is typed: `2026-03-01` (UTC), with a time if wanted, or `7d` ago.
+ * @throws {Failure} when it is none.
+ */
+export function momentOf(option: string, typed: string, now: number = systemClock.now()): number {
+  const [, count = '', unit = ''] = /^(\d{1,6})([mhd])$/.exec(typed) ?? []
+  if (unit !== '') return now - Number(count) * (units[unit] ?? 0)
+  const [, day = '', time = 'T00:00', zone = 'Z'] = WHEN.exec(typed) ?? []
+  // There is no 31st of February, though the machine would find one.
+  const at = isDay(day) ? Date.parse(`${day}${time}${zone}`) : NaN
+  if (Number.isNaN(at))
+    throw misuse(`--${option} is a day like 2026-03-01, a time like 2026-03-01T12:00Z, or 7d ago.`)
+  return at
+}
+
+function isDay(day: string): boolean {
+  const at = Date.parse(day)
+  return !Number.isNaN(at) && new Date(at).toISOString().startsWith(day)
+}
+
+/** How a command reads: within its times, until the user wants to stop, with a word on how far it is. */
+export function readingOf(call: Call, from: string, to?: string): ReadOptions {
+  const { arguments: args, signal, terminal } = call
+  const [since, until] = [args.text(from), to === undefined ? undefined : args.text(to)]
+  return {
+    nameAsset,
+    signal,
+    onRow: (row) => terminal.progress(`Reading row ${row} …`),
+    ...(since !== undefined && { from: momentOf(from, since) }),
+    ...(until !== undefined && to !== undefined && { to: momentOf(to, until) }),
+  }
+}
+
+/** A line of the result. Waits for whoever reads it, so that an export of any size takes no memory. */
+export async function emit({ terminal }: Call, line: string): Promise<void> {
+  terminal.out(line)
+  if (terminal.stdout.writableNeedDrain) await once(terminal.stdout, 'drain')
+}
+
+/** `2026-03-01 12:00:00`, in UTC. */
+export function sayTime(at: number): string {
+  return new Date(at).toISOString().slice(0, 19).replace('T', ' ')
+}
+
+/** For people, with the sign that it has. */
+export function sayAmounts(list: readonly Quantity[]): string {
+  return list.length === 0 ? '0' : list.map(sayQuantity).join(', ')
+}

@@ -1,0 +1,63 @@
+import type { Money, Price } from './money.ts'
+
+/** What a seller wants to give back of a sale. */
+export interface RefundOrder {
+  /** The key of the sale in the books. */
+  readonly key: string
+  /** In the currency or the asset of the sale; all that was not given back yet if absent. */
+  readonly amount?: Price
+  /** For the books. */
+  readonly reason?: string
+  /** Whom or what to pay, where the rail does not know who paid; the payer if absent. */
+  readonly to?: string
+  /** Letters, digits and `._:-`, at most 128. The same order under the same key is carried out once. */
+  readonly idempotencyKey: string
+}
+
+/** What became of an order. Only `denied` says that nothing was sent and nothing will be. */
+export type RefundOutcome = Refunded | RefundOpen | RefundDenial
+
+/** The money has gone back. */
+export interface Refunded {
+  readonly kind: 'refunded'
+  /** The key of the refund in the books. */
+  readonly key: string
+  readonly amount: Money
+  readonly to: string
+  /** Where the outside world keeps it. */
+  readonly reference: string
+  /** Milliseconds since 1970. */
+  readonly settledAt: number
+}
+
+/** It is being sent, or nobody knows whether it was: it is looked at until there is evidence. The same order tells how it stands. */
+export interface RefundOpen {
+  readonly kind: 'open'
+  readonly key: string
+  readonly amount: Money
+}
+
+/** Nothing was given back. The sentence is for the operator: why, and what to do. */
+export interface RefundDenial {
+  readonly kind: 'denied'
+  readonly code:
+    | 'order-invalid'
+    | 'order-conflict'
+    | 'sale-unknown'
+    | 'sale-open'
+    | 'sale-unpaid'
+    | 'amount-invalid'
+    | 'amount-exceeded'
+    | 'rail-unable'
+    | 'funds-short'
+    | 'failed'
+  readonly detail: string
+}
+
+/**
+ * The account of all that goes back of a sale, by whichever way: it has room for what was charged, so that links by which payers
+ * pull money and refunds that are sent share one ceiling.
+ */
+export function givenBack(sale: string): string {
+  return `withdrawn/${sale}`
+}
