@@ -37,7 +37,7 @@ const law: Record<string, readonly string[]> = {
   payer: ['core'],
   books: ['core'],
   meters: ['core'],
-  outbox: ['core'],
+  outbox: ['core', 'net'],
   watch: ['core'],
   adapters: ['core', 'gate', 'facilitator', 'payer'],
   testing: ['core'],

@@ -390,3 +390,19 @@ test('the exchange closes what it does not know, and is nowhere without plans', 
   assert.equal((await bare.ask(TOKENS_PATH)).text, 'served')
   await bare.seller.close()
 })
+
+test('a request that its payer has named is charged once, and a name that is none is refused', async () => {
+  const { node } = await open()
+  const token = tokenOf(await buy(node, 'purse', 'p'))
+  const send = (name: string, path = '/read'): Promise<Said> =>
+    node.ask(path, { fields: { ...bearer(token), 'Idempotency-Key': name } })
+  assert.equal((await send('"a b"')).status, 200)
+  assert.equal((await send('"a b"')).status, 410)
+  assert.equal((await send('"a b"', '/read?other')).status, 422)
+  assert.equal((await send('another')).status, 200)
+  for (const name of ['', '"', '""', 'a b', 'x'.repeat(256), 'é'])
+    assert.equal((await send(name)).status, 400, name)
+  assert.equal(node.runs(), 2)
+  const said = await node.ask(TOKENS_PATH, { fields: bearer(token) })
+  assert.equal(textIn(said, 'balance'), '0.5 USD')
+})

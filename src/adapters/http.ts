@@ -60,6 +60,11 @@ export const STATUS_KEY_CHARS_MAX = 1_024
 /** Where a token stands that was bought with the answer. */
 export const TOKEN_FIELD = 'Tolsey-Token'
 
+/** What the payer calls a request (draft-ietf-httpapi-idempotency-key-header): by a token it is paid once under one name. */
+export const IDEMPOTENCY_FIELD = 'Idempotency-Key'
+/** Longest name of a request. */
+export const IDEMPOTENCY_CHARS_MAX = 255
+
 /** Bytes of a request's id, and how many ids are drawn at once. */
 const ID_BYTES = 9
 const ID_CHARS = 12
@@ -464,7 +469,13 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     if (!protocol) return unpaid(visit, asked)
     const found = (credential: Read): Entered | Promise<Entered> => {
       if (!credential) return admitBy(visit, asked, by + 1)
-      const paying = { ...asked, credential }
+      const idempotencyKey = incoming.fields.get(IDEMPOTENCY_FIELD) ?? undefined
+      if (idempotencyKey !== undefined && !isName(idempotencyKey)) return refuse(incoming, unnamed)
+      const paying = {
+        ...asked,
+        credential,
+        ...(idempotencyKey !== undefined && { idempotencyKey }),
+      }
       // Callers are not told apart, so that nothing has to be counted first.
       const pass = limits.counts ? undefined : gate.admitNow?.(paying)
       return pass ? open(incoming, pass) : caught(incoming, admit(visit, paying, protocol))
@@ -635,11 +646,20 @@ export function createDoor(seller: Seller, routes: Routes): Door {
 }
 
 const free: Entered = { kind: 'free' }
+
+/** A string of structured fields, as its draft wants it, or the bare word that clients send. */
+function isName(said: string): boolean {
+  return said.length <= IDEMPOTENCY_CHARS_MAX && /^("[ -~]+"|[!#-~]+)$/.test(said)
+}
 const nobody = { delivered: (): void => undefined }
 
 const hostUnknown = problem(
   'host-unknown',
   'Nothing is sold under this host name. Use the public address of the service.',
+)
+const unnamed = problem(
+  'credential-malformed',
+  `The Idempotency-Key is not one: write up to ${IDEMPOTENCY_CHARS_MAX} visible characters, in quotes or without.`,
 )
 const paymentUnheard = problem('route-undeclared', 'No payment is known by this address.')
 const tooLate = problem(

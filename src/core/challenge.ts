@@ -1,3 +1,4 @@
+import type { PriceItem } from './money.ts'
 import type { Offer } from './offer.ts'
 import type { Problem } from './problem.ts'
 import type { Resource } from './resource.ts'
@@ -12,6 +13,8 @@ export interface Challenge {
   readonly description?: string
   /** Media type of what is sold. */
   readonly mimeType?: string
+  /** What the price is made of. */
+  readonly breakdown?: readonly PriceItem[]
   /** What the payment buys beyond this one answer: a token with these rights. */
   readonly plan?: { readonly name: string; readonly rights: Rights }
   /** Payer's side: offers that could be read but not understood, each with a sentence why. */

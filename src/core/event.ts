@@ -27,6 +27,18 @@ export type Event =
   | (Of<'unknown'> & { readonly key: string })
   /** An alarm: a sale's transfer vanished from its network for good. It is booked back. */
   | (Of<'undone'> & { readonly key: string; readonly reference: string; readonly amount: Money })
+  /**
+   * An alarm: what lies at an account of ours is not what the books say. The difference is booked under `key`: above zero
+   * where there is more than that, below where some is missing.
+   */
+  | (Of<'mismatch'> & {
+      readonly key: string
+      readonly rail: string
+      readonly network: string
+      /** Where the money lies, or should. */
+      readonly holder: string
+      readonly amount: Money
+    })
   /** Money went back to a payer. `key` is the refund's, `of` the sale's. */
   | (Of<'refunded'> & {
       readonly key: string

@@ -26,6 +26,16 @@ export interface Price {
   readonly scale: number
 }
 
+/** One line of what a price is made of: `{ what: 'tokens', quantity: '1200', unit: 'token', amount: '0.0012 USD' }`. */
+export interface PriceItem {
+  readonly what: string
+  /** Decimal text. */
+  readonly quantity: string
+  readonly unit: string
+  /** Written as a price; all items together are the price. */
+  readonly amount: string
+}
+
 /** Longest decimal text of a price. 78 digits hold any uint256. */
 const PRICE_TEXT_MAX = 96
 

@@ -1,7 +1,7 @@
 import type { Challenge } from './challenge.ts'
 import type { Credential, Grant } from './credential.ts'
 import type { JsonObject } from './json.ts'
-import type { Money, Price } from './money.ts'
+import type { Money, Price, PriceItem } from './money.ts'
 import type { Offer, Terms } from './offer.ts'
 import type { Account, Entry, Left, Measure, Meter, Plan } from './plan.ts'
 import type { Problem } from './problem.ts'
@@ -124,6 +124,40 @@ export interface Log {
   write(step: Step): Promise<void>
 }
 
+/** What a rail can be paid in: whole numbers of `10^-scale` of a currency. */
+export interface Unit {
+  /** The id of the asset. */
+  readonly asset: string
+  /** As the rail takes it in a price, for instance `USD` or `BTC`. */
+  readonly currency: string
+  readonly scale: number
+}
+
+/** What one of a currency is worth in another: `numerator / denominator`, exactly; both above zero. */
+export interface Rate {
+  readonly numerator: bigint
+  readonly denominator: bigint
+  /** Who said so, for the books: letters, digits, `.`, `_` and `-`, at most {@link RATE_SOURCE_CHARS_MAX}. */
+  readonly source: string
+  /** When it was so, in milliseconds since 1970. */
+  readonly at: number
+  /** From then on it is too old to be used. */
+  readonly untilAt: number
+}
+
+/** Longest name of the source of a rate. */
+export const RATE_SOURCE_CHARS_MAX = 16
+
+/** What currencies are worth. */
+export interface Rates {
+  /** How much of `to` one of `from` is worth; undefined where nobody knows, or what is known is too old. */
+  rate(from: string, to: string): Rate | undefined
+  /** Asks for the first time, and goes on behind. That nobody answers is no error: there are no rates then. */
+  open?(): Promise<void>
+  /** Asks nobody any more. */
+  close?(): Promise<void>
+}
+
 /** The pure half of a rail: what it would ask, how it is said, and what names a spend. */
 export interface Method<D = unknown, P = unknown> {
   readonly name: string
@@ -133,6 +167,8 @@ export interface Method<D = unknown, P = unknown> {
   readonly forms: Readonly<Record<string, Form<D, P>>>
   /** How this rail would take the price; empty if it cannot. */
   quote(price: Price): readonly Terms<D>[]
+  /** What it can be paid in, so that prices in other currencies can be turned into that. Nothing is, if absent. */
+  readonly units?: readonly Unit[]
   /**
    * Whether the payer pays before the proof is shown. Such a payment is taken after the end of its offer too, since the money
    * has moved: the rail itself lets nobody pay too late.
@@ -175,10 +211,34 @@ export interface Rail<D = unknown, P = unknown> extends Method<D, P> {
    * is final. Throws `PaymentError` when the world cannot be asked.
    */
   stands?(offer: Offer<D>, key: string, reference: string, log: Log): Promise<Standing>
+  /**
+   * What lies at accounts of ours, in a state of the network that nothing can undo. Absent where nobody can tell. Throws
+   * `PaymentError` when it cannot be asked, or when no state is final yet.
+   */
+  holdings?(): Promise<Holdings>
   /** Sends the amount back to the payer, once per key. */
   refund?(offer: Offer<D>, payer: string, amount: Money, key: string, log: Log): Promise<Settlement>
   /** Ends watchers and connections. */
   close(): Promise<void>
+}
+
+/** What lies at one account of ours, by the word of its network. */
+export interface Holding {
+  /** As offers name their payee; for `sender` as the network does. */
+  readonly account: string
+  readonly asset: Asset
+  readonly amount: bigint
+  /** `payee`: money that was paid to us. `sender`: the network's own coin, from which costs are paid. */
+  readonly use: 'payee' | 'sender'
+}
+
+/** All that lies at accounts of ours, in one state of the network. */
+export interface Holdings {
+  /** Which state: the number of a block, or a time. A later one is never below an earlier one. */
+  readonly height: number
+  readonly list: readonly Holding[]
+  /** Those of the references of settlements that are part of this state. Throws `PaymentError` when it cannot be asked. */
+  includes(references: readonly string[]): Promise<ReadonlySet<string>>
 }
 
 /** How a payer pays on one rail. */
@@ -331,6 +391,8 @@ export type SettlePoint = 'before-work' | 'before-response' | 'deferred'
 export interface Sale {
   /** The same in one currency or another; those of the plan where a plan is sold. */
   readonly prices: readonly Price[]
+  /** What one of the prices is made of; it adds up to that. */
+  readonly breakdown?: readonly PriceItem[]
   /** Paid for by tokens of this plan alone, and the plan is what is offered. */
   readonly plan?: Plan
   /** Names of plans whose tokens pay for it too. */
@@ -360,6 +422,8 @@ export interface Ask {
   readonly credential?: Credential | Problem
   /** The request's id. */
   readonly request: string
+  /** What the payer calls the request: by a token it is paid once, however often it is sent under the same name. */
+  readonly idempotencyKey?: string
   /** The id of the account into which a plan is bought, where it exists already. */
   readonly into?: string
   /** Asked before an offer is made that costs us something; all may be made if absent. */
@@ -437,7 +501,8 @@ export interface Pass {
 /** Paid for before, and kept: the same answer once more. */
 export interface Kept {
   readonly kind: 'kept'
-  readonly receipt: Receipt
+  /** Of a payment; a token has its statement. */
+  readonly receipt?: Receipt
   readonly answer: Uint8Array
 }
 

@@ -24,6 +24,7 @@ export type Code =
   | 'payment-unknown'
   | 'settlement-failed'
   | 'rail-unavailable'
+  | 'price-unavailable'
   | 'store-unavailable'
   | 'idempotency-conflict'
   | 'path-ambiguous'
@@ -125,6 +126,12 @@ export const problems: Readonly<Record<Code, Row>> = {
   'rail-unavailable': {
     status: 503,
     title: 'The payment rail cannot be reached',
+    retry: 'same',
+    moved: 'unknown',
+  },
+  'price-unavailable': {
+    status: 503,
+    title: 'The price cannot be told',
     retry: 'same',
     moved: 'unknown',
   },

@@ -3,7 +3,7 @@ import { assert } from '../core/assert.ts'
 import type { Grant } from '../core/credential.ts'
 import type { JsonObject } from '../core/json.ts'
 import type { Account, Measure, Plan } from '../core/plan.ts'
-import type { Accounts, Ask, Held, Leg, Pass, Refusal, Transfer } from '../core/ports.ts'
+import type { Accounts, Ask, Held, Ledger, Leg, Pass, Transfer } from '../core/ports.ts'
 import { ACCOUNT_FRESH_MS, WORLD } from '../core/ports.ts'
 import type { Problem } from '../core/problem.ts'
 import { PaymentError, problem } from '../core/problem.ts'
@@ -27,11 +27,20 @@ import {
   writeDraw,
 } from './account.ts'
 import type { Known } from './account.ts'
-import { ACCOUNTS_MAX, DRAW_LIMITS_MAX, TOP_UPS_MAX, SETTLE_MS, WORK_MS } from './limits.ts'
+import {
+  ACCOUNTS_MAX,
+  DRAW_LIMITS_MAX,
+  KEEP_MS,
+  RETRY_MS,
+  SETTLE_MS,
+  TOP_UPS_MAX,
+  WORK_MS,
+} from './limits.ts'
 import { createFreeMeter, createMetering } from './metering.ts'
 import type { Metering, Portion } from './metering.ts'
 import type { Refusals } from './refusals.ts'
-import type { House } from './sale.ts'
+import type { Shelf } from './delivery.ts'
+import type { Entry, House } from './sale.ts'
 import { purposeOf } from './sale.ts'
 import { createWindows } from './windows.ts'
 
@@ -56,7 +65,7 @@ export interface AccountBooks extends Accounts {
   /** Why the grant does not cover the request, whatever is left in its account. */
   forbids(ask: Ask, grant: Grant, plan?: string): Problem | undefined
   /** Lets the request in for what it takes out of the account. */
-  draw(ask: Ask, grant: Grant): Promise<Pass | Refusal>
+  draw(ask: Ask, grant: Grant): Promise<Entry>
   /** The same at once, where nothing is taken and the account is known; undefined, and nothing counted, where it is not so. */
   drawNow(ask: Ask, grant: Grant): Pass | undefined
 }
@@ -68,10 +77,21 @@ interface Recalled {
   found?: Known
 }
 
-/** Makes the accounts. */
+/** What a request has taken, by the claim that it made. */
+interface Taken extends Portion {
+  readonly claim: number
+}
+
+/** Why nothing was taken: an account is short, or a request under the same name was there before. */
+type Miss =
+  | { readonly kind: 'short'; readonly account: string }
+  | { readonly kind: 'replayed' | 'foreign'; readonly held: Held }
+
+/** Makes the accounts. Without a shelf no answer is kept. */
 export function createAccounts(
   { ledger, clock, observe, fault }: Pick<House, 'ledger' | 'clock' | 'observe' | 'fault'>,
   refusals: Pick<Refusals, 'refuse' | 'trouble'>,
+  shelf?: Shelf,
 ): AccountBooks {
   const known = new Map<string, Recalled>()
   const windows = createWindows()
@@ -168,7 +188,7 @@ export function createAccounts(
     return problem(code, leave.detail, { reason: leave.right })
   }
 
-  async function draw(ask: Ask, grant: Grant): Promise<Pass | Refusal> {
+  async function draw(ask: Ask, grant: Grant): Promise<Entry> {
     const account = await recall(grant.id)
     if (!account) return refusals.refuse(ask, unpaid)
     const why = unfit(ask, grant, account, clock.now())
@@ -177,14 +197,26 @@ export function createAccounts(
     if ('code' in takes) return refusals.refuse(ask, takes)
     const waitMs = waitFor(grant)
     if (waitMs !== undefined) return refusals.refuse(ask, tooOften(waitMs))
-    const short = await hold(takes)
-    if (short !== undefined) return refusals.refuse(ask, usedUp(short))
+    const taken = await hold(takes)
+    if (!isTaken(taken)) return await missed(ask, taken)
     const { measure } = ask.sale
-    if (!measure) return passOf(ask, takes)
-    const [portion, ...counted] = takes
-    return portion && portion.asset === measure.unit.currency
+    if (!measure) return passOf(ask, taken)
+    const [portion, ...counted] = taken
+    return portion && takes[0]?.asset === measure.unit.currency
       ? meteredPass(ask, grant, counted, createMeter(ask, grant, measure, portion))
-      : { ...passOf(ask, takes), meter: createFreeMeter(measure) }
+      : { ...passOf(ask, taken), meter: createFreeMeter(measure) }
+  }
+
+  /** What becomes of a request that took nothing. */
+  async function missed(ask: Ask, miss: Miss): Promise<Entry> {
+    if (miss.kind === 'short') return await refusals.refuse(ask, usedUp(miss.account))
+    if (miss.kind === 'foreign') return await refusals.refuse(ask, otherRequest)
+    const { state, key, claim } = miss.held
+    if (state === 'pending') return await refusals.refuse(ask, sameInFlight)
+    const name = shelfName(key, claim)
+    const sealed = await shelf?.vault.get(name)
+    const answer = sealed && shelf?.seal.open(name, sealed)
+    return answer ? { kind: 'kept', answer } : await refusals.refuse(ask, sameAnswered)
   }
 
   /** A meter over the account: each portion is a draw of its own, and stops where the token does. */
@@ -199,8 +231,10 @@ export function createAccounts(
         if (!account || unfit(ask, grant, account, clock.now())) return undefined
         const request = `${ask.request}.${portions++}`
         const legs = moneyLegs(grant, account)
-        const take = takeOf({ ...ask, request }, account.id, account.unit, amount, legs)
-        return (await hold([take])) === undefined ? take : undefined
+        const { idempotencyKey: _, ...rest } = ask
+        const take = takeOf({ ...rest, request }, account.id, account.unit, amount, legs)
+        const taken = await hold([take])
+        return isTaken(taken) ? taken[0] : undefined
       },
       left: () => leftOf(grant.id, measure.unit.currency),
     })
@@ -219,12 +253,7 @@ export function createAccounts(
   }
 
   /** What is served is charged as it is measured, so the end of the work charges nothing yet. */
-  function meteredPass(
-    ask: Ask,
-    { id }: Grant,
-    counted: readonly Transfer[],
-    meter: Metering,
-  ): Pass {
+  function meteredPass(ask: Ask, { id }: Grant, counted: readonly Taken[], meter: Metering): Pass {
     const pass = passOf(ask, counted)
     const close = async (): Promise<void> => {
       try {
@@ -255,7 +284,7 @@ export function createAccounts(
     const takes = takesOf(ask, grant, account)
     // Whoever must wait is not counted: asked again, he hears how long.
     if ('code' in takes || takes.length > 0 || waitFor(grant) !== undefined) return undefined
-    return passOf(ask, takes)
+    return passOf(ask, none)
   }
 
   /** Counts the request; how long to wait, if it is one too many. */
@@ -301,9 +330,8 @@ export function createAccounts(
     legs: readonly Leg[],
   ): Transfer {
     const now = clock.now()
-    const time = now.toString(36).padStart(TIME_CHARS, '0')
     return {
-      key: `${drawsOf(id)}${time}-${ask.request}/${asset}`,
+      key: `${drawsOf(id)}${nameOf(ask, now)}/${asset}`,
       purpose: purposeOf(ask.resource),
       asset,
       amount,
@@ -313,23 +341,27 @@ export function createAccounts(
     }
   }
 
-  /** All or none; the account that is short, if one is. */
-  async function hold(takes: readonly Transfer[]): Promise<string | undefined> {
-    for (const [i, one] of takes.entries()) {
-      const claim = await ledger.transfer(one)
-      if (claim.outcome === 'made') continue
-      await release(takes.slice(0, i))
-      assert(claim.outcome === 'insufficient', 'each request draws under a key of its own')
-      return claim.account
+  /** All or none. */
+  async function hold(takes: readonly Transfer[]): Promise<readonly Taken[] | Miss> {
+    const taken: Taken[] = []
+    for (const take of takes) {
+      const { key, amount } = take
+      const claim = await ledger.transfer(take)
+      if (claim.outcome === 'made') taken.push({ key, amount, claim: claim.claim })
+      else {
+        await release(taken)
+        if (claim.outcome === 'insufficient') return { kind: 'short', account: claim.account }
+        return { kind: claim.outcome, held: claim.held }
+      }
     }
-    return undefined
+    return taken
   }
 
-  async function release(takes: readonly Transfer[]): Promise<void> {
-    for (const { key } of takes) await ledger.void(key, 'work-failed')
+  async function release(taken: readonly Taken[]): Promise<void> {
+    for (const { key, claim } of taken) await ledger.void(key, 'work-failed', claim)
   }
 
-  function passOf(ask: Ask, takes: readonly Transfer[]): Pass {
+  function passOf(ask: Ask, takes: readonly Taken[]): Pass {
     const { request } = ask
     const key = takes[0]?.key ?? `time/${request}`
     let finished = false
@@ -337,10 +369,11 @@ export function createAccounts(
       kind: 'pass',
       key,
       settles: takes.length > 0,
-      async finish(success) {
+      async finish(success, answer) {
         assert(!finished, 'work ends once')
         finished = true
         try {
+          if (success) await keep(ask, takes, answer)
           if (!success) await release(takes)
           else if (!(await charged(takes))) return await refusals.refuse(ask, late)
           return { kind: 'serve' }
@@ -354,11 +387,26 @@ export function createAccounts(
     }
   }
 
+  /** Before it is charged, for whoever sends the same request under the same name. */
+  async function keep(
+    { sale, idempotencyKey }: Ask,
+    [taken]: readonly Taken[],
+    answer: Uint8Array | undefined,
+  ): Promise<void> {
+    if (!shelf || !taken || !answer || !sale.keep || idempotencyKey === undefined) return
+    const name = shelfName(taken.key, taken.claim)
+    const sealed = shelf.seal.seal(name, answer)
+    await shelf.vault
+      .put(name, sealed, clock.now() + KEEP_MS)
+      .catch((error: unknown) => fault('keep', error))
+  }
+
   /** False when the work has taken so long that the draw was given up. What pays comes last: nobody pays for nothing. */
-  async function charged(takes: readonly Transfer[]): Promise<boolean> {
-    for (const { key } of takes.toReversed()) {
+  async function charged(takes: readonly Taken[]): Promise<boolean> {
+    for (const { key, claim } of takes.toReversed()) {
       // An answer that got lost is asked for once more: what was taken must not be refused.
-      const done = await ledger.post(key).catch(() => ledger.post(key))
+      const post = (): ReturnType<Ledger['post']> => ledger.post(key, undefined, undefined, claim)
+      const done = await post().catch(post)
       if (done !== 'posted' && done !== 'replayed') return false
     }
     return true
@@ -420,6 +468,22 @@ const none: readonly never[] = []
 /** Digits of a time in base 36: enough until the year 5188. */
 const TIME_CHARS = 9
 
+/** What a draw is called: by the time and the request, or by the name that its payer gave it. */
+function nameOf({ request, idempotencyKey }: Ask, now: number): string {
+  return idempotencyKey === undefined
+    ? `${now.toString(36).padStart(TIME_CHARS, '0')}-${request}`
+    : `named-${hash('sha256', idempotencyKey, 'base64url')}`
+}
+
+/** Where an answer lies. One that was made too late lies beside the one that counts. */
+function shelfName(key: string, claim: number): string {
+  return `${key}/${claim}`
+}
+
+function isTaken(taken: readonly Taken[] | Miss): taken is readonly Taken[] {
+  return Array.isArray(taken)
+}
+
 /** What the request costs those who spend a balance. */
 function priced({ sale }: Ask): Ask['sale']['prices'] {
   return sale.plan ? [] : sale.prices
@@ -471,6 +535,19 @@ const otherService = problem(
 const otherCurrency = problem(
   'token-insufficient',
   'A budget of the token is in another currency than what it draws on.',
+)
+const otherRequest = problem(
+  'idempotency-conflict',
+  'The Idempotency-Key was used with this token for another request. Give each request a key of its own.',
+)
+const sameInFlight = problem(
+  'payment-in-flight',
+  'The same request is being worked on. Send it again later, under the same Idempotency-Key.',
+  { retryAfterMs: RETRY_MS },
+)
+const sameAnswered = problem(
+  'payment-delivered',
+  'The same request was answered and charged before, under the same Idempotency-Key. Use another key to have it done again.',
 )
 const late = problem(
   'work-timed-out',

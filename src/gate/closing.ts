@@ -46,7 +46,8 @@ export function createClosing(house: House, posted: (key: string, offer: Offer) 
     const done = await ledger.post(key, undefined, { type: 'settled', data }, claim)
     if (done !== 'posted') return done
     posted(key, offer)
-    observe({ type: 'settled', at: clock.now(), key, reference, amount: offer.amount })
+    const { amount, rail, network } = offer
+    observe({ type: 'settled', at: clock.now(), key, reference, amount, rail, network })
     return done
   }
 

@@ -214,7 +214,7 @@ describe('an answer that is kept', () => {
     const entry = await w.fetch()
     assert.ok(entry.kind === 'kept')
     assert.deepEqual(Buffer.from(entry.answer), answer)
-    assert.equal(entry.receipt.reference, 'tx')
+    assert.equal(entry.receipt?.reference, 'tx')
   })
 
   test('is kept for a sale that asks for it, where there is one, under an offer that is a secret', async () => {

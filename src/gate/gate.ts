@@ -112,7 +112,7 @@ export function createGate(parts: GateParts): Gate {
     fault,
   })
   const refusals = createRefusals(house, quoting.quote)
-  const accounts = createAccounts(house, refusals)
+  const accounts = createAccounts(house, refusals, shelf)
   const delivery = createDelivery(house, refusals, shelf)
   const standing = createStanding(house)
   const closing = createClosing(house, (key, offer) => standing.watch(key, offer))
@@ -319,8 +319,20 @@ export function createGate(parts: GateParts): Gate {
         return await again(work, claimed.held)
       assert(claimed.outcome === 'made', 'the outside world is never short of money')
       const { offer, payer } = work
+      const { amount, rail, network } = offer
       const at = clock.now()
-      observe({ type: 'held', at, request: ask.request, key, payer, amount: offer.amount })
+      const { request, sale } = ask
+      observe({
+        type: 'held',
+        at,
+        request,
+        key,
+        payer,
+        amount,
+        account: sale.account,
+        rail,
+        network,
+      })
       entry = await begin({ ...work, claim: claimed.claim }, found)
       return entry
     } finally {

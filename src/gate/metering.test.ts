@@ -58,7 +58,7 @@ async function end({ pass }: Running, success = true): Promise<void> {
 interface World {
   readonly shop: Shop
   readonly ledger: Ledger
-  left(grant: Grant): Promise<string>
+  readonly left: (grant: Grant) => Promise<string>
 }
 
 const books: Readonly<Record<string, (file: string, clock: Clock) => Promise<Ledger>>> = {

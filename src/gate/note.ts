@@ -1,7 +1,9 @@
 import { assert } from '../core/assert.ts'
 import type { JsonObject } from '../core/json.ts'
+import type { PriceItem } from '../core/money.ts'
 import type { Offer } from '../core/offer.ts'
 import { readOffer, writeOffer } from '../core/offer.ts'
+import { rateOf } from '../core/offers.ts'
 import type { Held } from '../core/ports.ts'
 
 /** What the books keep of a sale: enough to settle it after a crash, and to tell a person what it was. */
@@ -9,6 +11,8 @@ export interface Note {
   readonly offer: Offer
   readonly payer: string
   readonly request: string
+  /** What the price was made of. */
+  readonly breakdown?: readonly PriceItem[]
 }
 
 const SALE = 'sale'
@@ -19,9 +23,17 @@ export function isSale({ note }: Held): boolean {
 }
 
 /** The note as plain JSON. */
-export function writeNote({ offer, payer, request }: Note): JsonObject {
+export function writeNote({ offer, payer, request, breakdown }: Note): JsonObject {
   const { echo: _, ...ours } = offer
-  return { kind: SALE, offer: writeOffer(ours), payer, request }
+  const rate = rateOf(offer)
+  return {
+    kind: SALE,
+    offer: writeOffer(ours),
+    payer,
+    request,
+    ...(rate && { rate: { ...rate } }),
+    ...(breakdown && { breakdown: breakdown.map((item) => ({ ...item })) }),
+  }
 }
 
 /** Reads back what {@link writeNote} wrote. */

@@ -52,6 +52,7 @@ const words = {
   'payment-unknown': undefined,
   'settlement-failed': undefined,
   'rail-unavailable': undefined,
+  'price-unavailable': undefined,
   'store-unavailable': undefined,
   'idempotency-conflict': undefined,
   'path-ambiguous': undefined,

@@ -85,6 +85,7 @@ export function facilitated<D, P>(
     network: method.network,
     forms: method.forms,
     quote: (price) => method.quote(price),
+    ...(method.units && { units: method.units }),
     identify: (offer, proof) => method.identify(offer, proof),
 
     async open() {

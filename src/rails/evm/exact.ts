@@ -6,7 +6,7 @@ import { RAIL, createForms, termsOf } from './forms.ts'
 import type { Hex } from './hex.ts'
 import { UINT256_MAX, ZERO_ADDRESS, isAddress } from './hex.ts'
 import type { Network, NetworkSettings, Token } from './networks.ts'
-import { resolveNetwork, tokenAt } from './networks.ts'
+import { assetOf, resolveNetwork, tokenAt } from './networks.ts'
 import type { Proof } from './proof.ts'
 
 /** How long a payment stays payable unless the settings say otherwise; stock sellers say the same. */
@@ -41,6 +41,10 @@ export function exact(settings: ExactSettings): Method<Details, Proof> {
         return [termsOf(network, token, { amount, payee: payTo, timeoutMs })]
       }),
     ),
+    units: network.tokens.map((token) => {
+      const { id, code, scale, currency = code } = assetOf(network, token)
+      return { asset: id, currency, scale }
+    }),
     identify: (offer, proof) => ({
       key: keyOf(network, offer.details.asset, proof),
       payer: proof.from,

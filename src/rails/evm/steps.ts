@@ -29,11 +29,11 @@ export interface Prepared extends Outgoing {
 export type WriteAhead = (prepared: Prepared) => Promise<void>
 
 /** What a prepared transaction is for. A refund may stand in the same log as the charge. */
-export type Kind = 'charge' | 'refund'
+export type Kind = 'charge' | 'refund' | 'sweep'
 
 /** A transaction as the log has it. */
 export interface Written extends Prepared {
-  /** End of the authorization, in seconds; 0 for a refund, which has none. */
+  /** End of the authorization, in seconds; 0 for a plain transfer, which has none. */
   readonly validBefore: bigint
 }
 

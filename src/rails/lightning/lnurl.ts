@@ -5,8 +5,8 @@ import type { JsonObject } from '../../core/json.ts'
 import { isObject, readJson } from '../../core/json.ts'
 import type { Invoice } from './bolt11.ts'
 import { INVOICE_CHARS_MAX, readInvoice } from './bolt11.ts'
-import type { Resolve } from './guard.ts'
-import { isLoopback, isPublic, systemResolve } from './guard.ts'
+import type { Resolve } from '../../net/addresses.ts'
+import { isLoopback, isPublic, systemResolve } from '../../net/addresses.ts'
 import { chains } from './networks.ts'
 
 /** How long a service may take for each of its two answers. */

@@ -31,6 +31,8 @@ export function resolveChain(name: string): string {
 
 /** Digits behind the point of a bitcoin on Lightning: its smallest unit is the millisatoshi. */
 export const MSAT_SCALE = 11
+/** The same of nodes that count in whole satoshis. */
+export const SAT_SCALE = 8
 /** All bitcoin that there will ever be, in millisatoshis. */
 export const MSAT_MAX = 2_100_000_000_000_000_000n
 

@@ -15,7 +15,7 @@ import {
   offerOf,
   plainInvoice,
 } from './fixture.test.ts'
-import { isPublic } from './guard.ts'
+import { isPublic } from '../../net/addresses.ts'
 import { bitcoinOn, chains } from './networks.ts'
 import type { PayoutSettings } from './payout.ts'
 import { createPayout } from './payout.ts'

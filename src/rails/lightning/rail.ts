@@ -11,9 +11,9 @@ import { PaymentError, problem } from '../../core/problem.ts'
 import { readInvoice } from './bolt11.ts'
 import type { Details, Proof, Reason } from './forms.ts'
 import { CHARGE, RAIL, createForms, hashOf } from './forms.ts'
-import type { Resolve } from './guard.ts'
+import type { Resolve } from '../../net/addresses.ts'
 import { createLocks } from './lock.ts'
-import { MSAT_MAX, bitcoinOn, resolveChain, toMsat } from './networks.ts'
+import { MSAT_MAX, MSAT_SCALE, SAT_SCALE, bitcoinOn, resolveChain, toMsat } from './networks.ts'
 import type { InvoiceState, LightningNode } from './node.ts'
 import { createPayout } from './payout.ts'
 import { readAhead, writeAhead } from './steps.ts'
@@ -216,6 +216,13 @@ export function lightning(settings: LightningSettings): Rail<Details, Proof> {
     forms: createForms([network]),
     prepaid: true,
     quote,
+    units: [
+      {
+        asset: bitcoinOn(network).id,
+        currency: 'BTC',
+        scale: node.can.msat ? MSAT_SCALE : SAT_SCALE,
+      },
+    ],
     identify,
     async open() {
       const info = await node.open()

@@ -27,11 +27,12 @@ const inner4: readonly (readonly [string, number])[] = [
   ['203.0.113.0', 24],
   ['224.0.0.0', 3],
 ]
-/** IPv6: what is on the internet begins with 001; tunnels in it lead to IPv4 networks. */
+/** IPv6: what is on the internet begins with 001; tunnels in it lead to IPv4 networks, and two blocks are for documents. */
 const inner6: readonly (readonly [string, number])[] = [
   ['2001::', 23],
   ['2001:db8::', 32],
   ['2002::', 16],
+  ['3fff::', 20],
 ]
 
 const blocked = new BlockList()
