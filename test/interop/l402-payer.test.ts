@@ -306,7 +306,13 @@ function tests(): void {
       return child
     }
 
+    /** One that ends by itself has failed: nobody waits for what it was to do. */
+    function alive(child: ChildProcess): void {
+      assert.equal(child.exitCode, null, 'The payer has ended by itself.')
+    }
+
     async function kill(child: ChildProcess): Promise<void> {
+      alive(child)
       child.kill('SIGKILL')
       await once(child, 'exit')
     }
@@ -333,7 +339,7 @@ function tests(): void {
       await costs(PRICE_MSAT + ROUTE_MSAT, async () => {
         const first = start(shared, double.url, shop, 'showing')
         assert.ok(first.stdout)
-        await once(first.stdout, 'data')
+        await Promise.race([once(first.stdout, 'data'), once(first, 'exit')])
         await kill(first)
         await served(start(shared, double.url, shop))
       })
@@ -350,7 +356,10 @@ function tests(): void {
       await costs(PRICE_MSAT + ROUTE_MSAT, async () => {
         net.router.stick(true)
         const first = start(shared, double.url, shop)
-        while ((double.calls.get('POST /v2/router/send') ?? 0) === 0) await sleep(10)
+        while ((double.calls.get('POST /v2/router/send') ?? 0) === 0) {
+          alive(first)
+          await sleep(10)
+        }
         await kill(first)
         net.router.stick(false)
         await served(start(shared, double.url, shop))
