@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { facilitator } from './facilitator.ts'
 import { gas } from './gas.ts'
+import { gateway } from './gateway.ts'
 import { install } from './install.ts'
 import { ledgerPostgres } from './ledger-postgres.ts'
 import { ledger } from './ledger.ts'
@@ -31,6 +32,7 @@ const benches: Readonly<Record<string, Bench>> = {
   lightning,
   tokens,
   'token-paid': tokenPaid,
+  gateway,
   ledger,
   'ledger-postgres': ledgerPostgres,
   memory,

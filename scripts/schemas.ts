@@ -3,6 +3,8 @@ import { dirname, join } from 'node:path'
 import process from 'node:process'
 import { toJsonSchema } from '@valibot/to-json-schema'
 import type { GenericSchema } from 'valibot'
+import { writeOpenApi } from '../src/admin/openapi.ts'
+import { DocumentSchema } from '../src/config/document.ts'
 import { BASE64_PATTERN, HEADER_CHARS_MAX, headers, messages } from '../src/protocols/x402/wire.ts'
 import { PayloadSchema } from '../src/rails/evm/proof.ts'
 import { CaveatsSchema } from '../src/tokens/macaroon/index.ts'
@@ -19,6 +21,8 @@ export function writeSchemas(): ReadonlyMap<string, string> {
     ...Object.entries(headers).map(([field, carried]) => header(field, carried)),
     message('x402/evm/exact-payload', PayloadSchema),
     message('tokens/caveats', CaveatsSchema),
+    message('tolsey.schema', DocumentSchema),
+    file('admin.openapi', writeOpenApi()),
   ])
 }
 

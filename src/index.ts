@@ -1,6 +1,17 @@
 /** Everything that a seller or a buyer needs, but for the rails, protocols and adapters, which have entries of their own. */
 export { createSeller } from './adapters/seller.ts'
 export type { OpenSeller, SellerSettings } from './adapters/seller.ts'
+export { priceService } from './adapters/price-service.ts'
+export type { PriceKey, PriceServiceOptions } from './adapters/price-service.ts'
+export type {
+  Paid,
+  Priced,
+  PriceLine,
+  PriceOf,
+  PriceRequest,
+  PriceText,
+  Routes,
+} from './adapters/routes.ts'
 export { meterOf } from './adapters/meter.ts'
 export type { RequestMeter } from './adapters/meter.ts'
 export { createPayer, isByToken, paymentOf } from './payer/payer.ts'
@@ -13,7 +24,7 @@ export { readPrice, toMoney, writeMoney } from './core/money.ts'
 export type { Challenge } from './core/challenge.ts'
 export type { Credential, Grant } from './core/credential.ts'
 export type { Event, Observe } from './core/event.ts'
-export type { Asset, Money, Price } from './core/money.ts'
+export type { Asset, Money, Price, PriceItem } from './core/money.ts'
 export type { Offer, Terms } from './core/offer.ts'
 export type { Account, Entry, Left, Plan } from './core/plan.ts'
 export type { Code, Problem } from './core/problem.ts'

@@ -110,6 +110,7 @@ async function node(file: string, argv: readonly string[] = []): Promise<string>
     PAY_TO: seller.address,
     SENDER_KEY: sender.privateKey,
     PAY_TO_KEY: seller.privateKey,
+    TREASURY: sender.address,
   }
   const { stdout } = await run(process.execPath, [file, ...argv], { cwd: directory, env })
   return stdout
@@ -130,6 +131,13 @@ test('the program that reads the books reads them', async () => {
   assert.match(said, /^sale GET \/a 10000n USDC\n/)
   assert.match(said, /\nrefund GET \/a -4000n USDC\n/)
   assert.match(said, /\nGET \/a 6000n\n$/)
+})
+
+test('the program that reconciles and sweeps does so', async () => {
+  await chain.mine(100)
+  const said = await node(await program('Reconcile and sweep', 'reconcile.ts'))
+  const found = await chain.balanceOf(seller.address)
+  assert.equal(said, `evm looked ${found}n ${found}n\nUSDC below\n`)
 })
 
 test('every command of the page does what it says', async () => {

@@ -93,7 +93,8 @@ export function createWriter(
       if (retryAfterMs !== undefined)
         fields.push('Retry-After', String(Math.max(1, Math.ceil(retryAfterMs / 1_000))))
       const bodies = messages.map((message) => message.body)
-      const body = Object.assign({}, ...bodies, writeProblem(problem, request)) as object
+      const breakdown = challenge?.breakdown && { breakdown: challenge.breakdown }
+      const body = Object.assign({}, ...bodies, breakdown, writeProblem(problem, request)) as object
       return withBody(problems[problem.code].status, 'application/problem+json', body, fields)
     },
 

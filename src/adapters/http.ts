@@ -4,7 +4,7 @@ import { systemClock } from '../core/clock.ts'
 import { isBound } from '../core/credential.ts'
 import type { Credential } from '../core/credential.ts'
 import type { Observe } from '../core/event.ts'
-import type { Price } from '../core/money.ts'
+import type { Price, PriceItem } from '../core/money.ts'
 import type { Meter, Plan } from '../core/plan.ts'
 import type {
   Answered as Said,
@@ -38,7 +38,7 @@ import { createLocator } from './origin.ts'
 import type { Place } from './origin.ts'
 import { limited } from './rates.ts'
 import type { Limited } from './rates.ts'
-import { isProblem, readPrices, readRoutes } from './routes.ts'
+import { isProblem, readPriced, readRoutes } from './routes.ts'
 import type { Route, Routes } from './routes.ts'
 import { askedOf, createDirectory, openShop } from './services.ts'
 
@@ -56,6 +56,9 @@ export const WORK_TIMEOUT_MS = 60_000
 export const STATUS_PATH = '/.well-known/tolsey/payments/'
 /** Longest key in a status address, in characters of base64url. */
 export const STATUS_KEY_CHARS_MAX = 1_024
+
+/** When to come back for a price that cannot be told. */
+export const PRICE_RETRY_MS = 5_000
 
 /** Where a token stands that was bought with the answer. */
 export const TOKEN_FIELD = 'Tolsey-Token'
@@ -199,6 +202,7 @@ interface Visit extends Asking {
   readonly route: Route
   readonly resource: Resource
   readonly prices: readonly Price[]
+  readonly breakdown?: readonly PriceItem[]
   readonly body?: Uint8Array
 }
 
@@ -259,6 +263,7 @@ export function createDoor(seller: Seller, routes: Routes): Door {
   function trouble(where: string, error: unknown, request: string): Problem {
     observe?.({ type: 'fault', at: clock.now(), request, where, error })
     const known = error instanceof PaymentError && error.code in problems
+    if (known && error.code === 'price-unavailable') return priceUnknown
     return problem(
       known ? (error.code as Code) : 'internal',
       'Something went wrong here. A payment that was sent may be sent again; do not make a new one.',
@@ -383,7 +388,7 @@ export function createDoor(seller: Seller, routes: Routes): Door {
       incoming,
       Promise.resolve()
         .then(() => prices(asked))
-        .then((said) => ask({ ...visit, prices: readPrices(said) })),
+        .then((said) => ask({ ...visit, ...readPriced(said) })),
     )
   }
 
@@ -402,8 +407,13 @@ export function createDoor(seller: Seller, routes: Routes): Door {
   }
 
   function ask(visit: Visit): Entered | Promise<Entered> {
-    const { incoming, route, resource, prices } = visit
-    const sale = sales.get(route) ?? { ...route.sale, prices, workMs }
+    const { incoming, route, resource, prices, breakdown } = visit
+    const sale = sales.get(route) ?? {
+      ...route.sale,
+      prices,
+      workMs,
+      ...(breakdown && { breakdown }),
+    }
     const asked = { ...orderOf(visit, resource), sale }
     // A payment that comes with HEAD would buy a body that HEAD cannot have.
     if (incoming.method === 'HEAD' || !pays(incoming)) return unpaid(visit, asked)
@@ -662,6 +672,11 @@ const unnamed = problem(
   `The Idempotency-Key is not one: write up to ${IDEMPOTENCY_CHARS_MAX} visible characters, in quotes or without.`,
 )
 const paymentUnheard = problem('route-undeclared', 'No payment is known by this address.')
+const priceUnknown = problem(
+  'price-unavailable',
+  'What this costs cannot be told just now. Send the same request again later, with the payment that you have made, if any; do not make a new one.',
+  { retryAfterMs: PRICE_RETRY_MS },
+)
 const tooLate = problem(
   'work-timed-out',
   'The work was not done in time, so the payment was not used for it. Send the same payment again; do not make a new one.',

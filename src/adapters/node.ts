@@ -162,10 +162,16 @@ function isCalled(name: string | undefined, lower: string): boolean {
   return name?.length === lower.length && name.toLowerCase() === lower
 }
 
-/** RFC 9112, 6.3: a request has a body if it says how long it is, or that it is sent in pieces. */
-function hasBody({ headers }: IncomingMessage): boolean {
+/**
+ * Whether a body follows the head: it says how long it is, or that it is sent in pieces (RFC 9112, 6.3), or, over HTTP/2, does not
+ * end the stream (RFC 9113, 8.1).
+ */
+export function hasBody(request: IncomingMessage): boolean {
+  const { headers } = request
   const length = headers['content-length']
-  return headers['transfer-encoding'] !== undefined || (length !== undefined && length !== '0')
+  if (length !== undefined) return length !== '0'
+  const { stream } = request as { readonly stream?: { readonly endAfterHeaders?: boolean } }
+  return headers['transfer-encoding'] !== undefined || stream?.endAfterHeaders === false
 }
 
 /**

@@ -1,6 +1,5 @@
-import type { Price } from '../core/money.ts'
-
-import { readPrice } from '../core/money.ts'
+import type { Price, PriceItem } from '../core/money.ts'
+import { readPrice, rescale, writePrice } from '../core/money.ts'
 import type { Measure, Plan } from '../core/plan.ts'
 import type { Fields, Sale, SettlePoint } from '../core/ports.ts'
 import type { Problem } from '../core/problem.ts'
@@ -30,8 +29,22 @@ export interface PriceRequest {
 /** A price as it is written: `0.01 USD`, or the same in several currencies, `['0.01 USD', '15 SAT']`. */
 export type PriceText = string | readonly string[]
 
+/** One line of what a price is made of: `{ what: 'pages', quantity: 3, unit: 'page', amount: '0.03 USD' }`. */
+export interface PriceLine {
+  readonly what: string
+  readonly quantity: string | number | bigint
+  readonly unit: string
+  readonly amount: string
+}
+
+/** A price with what it is made of. The lines are in one currency, and add up to the price in that. */
+export interface Priced {
+  readonly price: PriceText
+  readonly breakdown?: readonly PriceLine[]
+}
+
 /** Decides the price of one request. */
-export type PriceOf = (request: PriceRequest) => PriceText | Promise<PriceText>
+export type PriceOf = (request: PriceRequest) => PriceText | Priced | Promise<PriceText | Priced>
 
 /** A paid route with all that can be said of it. */
 export interface Paid {
@@ -213,7 +226,7 @@ function decode(segment: string): string | undefined {
   try {
     const name = segment.includes('%') ? decodeURIComponent(segment) : segment
     // oxlint-disable-next-line no-control-regex
-    const strange = /[/\\\u0000-\u001f\u007f-\u009f]|%[0-9a-f]{2}|^\.{1,2}$/i
+    const strange = /[/\\\u0000-\u001f\u007f-\u009f]|%[0-9a-f]{2}|^\.{1,2}(;|$)/i
     return strange.test(name) ? undefined : name
   } catch {
     return undefined
@@ -413,11 +426,63 @@ function isPrice(said: unknown): boolean {
 }
 
 /** One price or several, in as many currencies. */
-export function readPrices(said: PriceText): readonly Price[] {
+function readPrices(said: PriceText): readonly Price[] {
   const prices = [said].flat().map((text) => readPrice(text))
   if (new Set(prices.map(({ currency }) => currency)).size < prices.length)
     throw new RangeError('There are two prices in one currency. Leave one out.')
   return prices
+}
+
+/** Most lines of a breakdown, and most characters of each of its words. */
+export const LINES_MAX = 32
+export const WORD_CHARS_MAX = 80
+
+/**
+ * What a price function says, checked.
+ * @throws {RangeError} for what is no price, and for a breakdown that does not add up.
+ */
+export function readPriced(said: PriceText | Priced): {
+  readonly prices: readonly Price[]
+  readonly breakdown?: readonly PriceItem[]
+} {
+  const { price, breakdown }: Priced = isPriced(said) ? said : { price: said }
+  const prices = readPrices(price)
+  if (!breakdown) return { prices }
+  const items = readLines(breakdown)
+  const [{ currency } = { currency: '' }] = items.map(({ amount }) => amount)
+  const whole = prices.find((one) => one.currency === currency)
+  const scale = Math.max(...items.map(({ amount }) => amount.scale), whole?.scale ?? 0)
+  const unitsOf = (one: Price): bigint => rescale(one.amount, one.scale, scale, currency)
+  const sum = items.reduce((count, { amount }) => count + unitsOf(amount), 0n)
+  if (!whole || items.some(({ amount }) => amount.currency !== currency) || sum !== unitsOf(whole))
+    throw new RangeError(
+      `The breakdown of a price comes to ${writePrice({ currency, amount: sum, scale })}, and the price does not.`,
+    )
+  return { prices, breakdown: items.map((one) => ({ ...one, amount: writePrice(one.amount) })) }
+}
+
+function isPriced(said: PriceText | Priced): said is Priced {
+  return typeof said === 'object' && 'price' in said
+}
+
+interface Line extends Omit<PriceItem, 'amount'> {
+  readonly amount: Price
+}
+
+function readLines(said: readonly PriceLine[]): readonly Line[] {
+  if (!Array.isArray(said) || said.length === 0 || said.length > LINES_MAX)
+    throw new RangeError(`A breakdown has between one and ${LINES_MAX} lines.`)
+  return said.map((line: PriceLine) => {
+    const { what, quantity: count, unit, amount } = line
+    const quantity = String(count)
+    const words = [what, unit, quantity]
+    const fits = words.every((word) => typeof word === 'string' && word.length <= WORD_CHARS_MAX)
+    if (!fits || !/^\d+(?:\.\d+)?$/.test(quantity))
+      throw new RangeError(
+        'A line of a breakdown has "what", a "quantity", a "unit" and an "amount".',
+      )
+    return { what, quantity, unit, amount: readPrice(amount) }
+  })
 }
 
 function readTexts(key: string, said: PriceText): readonly Price[] {

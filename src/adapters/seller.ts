@@ -5,7 +5,7 @@ import { systemChance } from '../core/chance.ts'
 import { systemClock } from '../core/clock.ts'
 import { createMac } from '../core/mac.ts'
 import { createOffers } from '../core/offers.ts'
-import type { Clock, Ledger, Rail, Vault } from '../core/ports.ts'
+import type { Clock, Ledger, Rail, Rates, Vault } from '../core/ports.ts'
 import { createSeal } from '../core/seal.ts'
 import { createGate } from '../gate/gate.ts'
 
@@ -27,6 +27,13 @@ export interface SellerSettings extends Omit<Seller, 'gate' | 'realm' | 'plans'>
   readonly vault?: Vault
   readonly offerValidMs?: number
   readonly deferredMax?: number
+  /**
+   * When the books were restored from a backup, in milliseconds since 1970: what was offered or paid before that and is not in
+   * them may have been served already, and buys nothing more.
+   */
+  readonly restoredAt?: number
+  /** Turn prices into what the rails are paid in. They are opened and closed with the seller. */
+  readonly rates?: Rates
 }
 
 /** A seller that is open for business. */
@@ -54,6 +61,8 @@ export async function createSeller(settings: SellerSettings): Promise<OpenSeller
     ledger,
     offerValidMs,
     deferredMax,
+    restoredAt,
+    rates,
     plans = {},
     clock = systemClock,
     ...rest
@@ -72,8 +81,16 @@ export async function createSeller(settings: SellerSettings): Promise<OpenSeller
     ...(observe && { observe }),
     ...(offerValidMs !== undefined && { offerValidMs }),
     ...(deferredMax !== undefined && { deferredMax }),
+    ...(restoredAt !== undefined && { restoredAt }),
+    ...(rates && { rates }),
   })
-  await Promise.all(rails.map((rail) => rail.open()))
+  try {
+    await Promise.all([...rails.map((rail) => rail.open()), rates?.open?.()])
+  } catch (error) {
+    // What goes on asking would keep a process alive that sells nothing.
+    await rates?.close?.()
+    throw error
+  }
   const closing = new AbortController()
   const watching = watch(
     () => gate.recover(),
@@ -90,7 +107,7 @@ export async function createSeller(settings: SellerSettings): Promise<OpenSeller
     async close() {
       closing.abort()
       await Promise.all([gate.close(), watching])
-      await Promise.all(rails.map((rail) => rail.close()))
+      await Promise.all([...rails.map((rail) => rail.close()), rates?.close?.()])
     },
   }
 }

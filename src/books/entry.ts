@@ -15,6 +15,9 @@ export type Kind =
   | 'draw'
   | 'purchase'
   | 'facilitated'
+  | 'sweep'
+  | 'opening'
+  | 'mismatch'
   | 'other'
 
 interface Meaning {
@@ -34,6 +37,9 @@ export const kinds: Readonly<Record<Kind, Meaning>> = {
   draw: { isCash: false, means: 'a request was paid by a token' },
   purchase: { isCash: false, means: 'we paid somebody' },
   facilitated: { isCash: false, means: 'settled for somebody else' },
+  sweep: { isCash: false, means: 'money was moved to the treasury' },
+  opening: { isCash: false, means: 'it lay there before the first comparison' },
+  mismatch: { isCash: false, means: 'what lies there is not what the books say' },
   other: { isCash: false, means: 'anything else that moved what is ours' },
 }
 
@@ -125,6 +131,9 @@ const noted: ReadonlyMap<unknown, Kind> = new Map<string, Kind>([
   ['facilitated', 'facilitated'],
   ['account', 'deposit'],
   ['topup', 'deposit'],
+  ['sweep', 'sweep'],
+  ['opening', 'opening'],
+  ['mismatch', 'mismatch'],
   ['draw', 'draw'],
 ])
 
@@ -167,11 +176,24 @@ function amountOf(kind: Kind, held: Held, sale: Held, nameAsset: NameAsset): Qua
   // A purchase is booked in the unit of its budget; what was paid stands in its offer.
   if (kind === 'purchase' && isKnown && typeof id === 'string')
     return { asset: id, code, scale, units: -paidOf(held) }
-  const sign = leaving.has(kind) ? -1n : 1n
+  const sign = isLeaving(kind, held) ? -1n : 1n
   return quantityOf(asset, sign * posted, isKnown ? () => ({ code, scale }) : nameAsset)
 }
 
-const leaving: ReadonlySet<Kind> = new Set(['refund', 'withdrawal', 'reversal', 'purchase'])
+const leaving: ReadonlySet<Kind> = new Set([
+  'refund',
+  'withdrawal',
+  'reversal',
+  'purchase',
+  'sweep',
+])
+
+/** What was found to lie there, or not to, comes out of the account of the payee, or goes into it. */
+function isLeaving(kind: Kind, { note, legs }: Held): boolean {
+  if (kind !== 'opening' && kind !== 'mismatch') return leaving.has(kind)
+  const payee = `world/${text(note['rail'])}/${text(note['network'])}/${text(note['account'])}`
+  return legs.some(({ credit }) => credit === payee)
+}
 
 /** Tokens count requests, or a currency with so many decimals. */
 const TOKEN_SCALE = 18
@@ -197,7 +219,7 @@ function routeOf(kind: Kind, { note, legs }: Held): string {
 const SALES = 'sales/'
 
 function remarkOf(note: JsonObject): string {
-  return text(note['reason'] ?? note['what'] ?? note['plan'])
+  return text(note['reason'] ?? note['what'] ?? note['plan'] ?? note['finding'])
 }
 
 function text(said: unknown): string {

@@ -216,6 +216,17 @@ test('books in PostgreSQL are read by their address', { skip: missing }, async (
     assert.equal(code, 0, stderr)
     assert.match(stdout, /"key":"one".*"state":"settled"/)
     assert.ok(!`${stdout}${stderr}`.includes(PASSWORD))
+    const checked = await command(['verify', '--ledger', cluster.url, '--schema', 'shop'], {
+      cwd: directory,
+    })
+    assert.equal(checked.code, 0, checked.stderr)
+    const report = JSON.parse(checked.stdout) as Record<string, unknown>
+    assert.deepEqual([report['ok'], report['posted']], [true, 1])
+    assert.ok(!`${checked.stdout}${checked.stderr}`.includes(PASSWORD))
+    const stray = await command(['verify', '--ledger', file, '--schema', 'shop'], {
+      cwd: directory,
+    })
+    assert.equal(stray.code, 2, 'a file has no schema')
   } finally {
     await cluster.stop()
   }

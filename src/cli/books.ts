@@ -5,7 +5,7 @@ import type { Quantity } from '../books/quantity.ts'
 import { sayQuantity } from '../books/quantity.ts'
 import type { NameAsset } from '../books/quantity.ts'
 import type { ReadOptions } from '../books/reader.ts'
-import { assetOf, openBooks } from '../config/parts.ts'
+import { assetOf, isShared, openBooks } from '../config/parts.ts'
 import { systemClock } from '../core/clock.ts'
 import type { Ledger } from '../core/ports.ts'
 import { BUDGET_SCALE } from '../payer/policy.ts'
@@ -42,8 +42,7 @@ export async function withBooks<T>(call: Call, read: (ledger: Ledger) => Promise
 async function openNamed({ arguments: args, settings, cwd }: Call): Promise<Ledger> {
   const named = args.text('books')
   const schema = args.text('schema')
-  if (named !== undefined && /^postgres(?:ql)?:\/\//.test(named))
-    return await openShared(named, schema)
+  if (named !== undefined && isShared(named)) return await openBooks(named, schema)
   if (schema !== undefined) throw misuse('--schema belongs to books in PostgreSQL.')
   if (named !== undefined) {
     const file = resolve(cwd, named)
@@ -58,12 +57,6 @@ async function openNamed({ arguments: args, settings, cwd }: Call): Promise<Ledg
 }
 
 const BOOKS = 'books.sqlite'
-
-/** Loaded on demand: it needs a library that not everybody has. */
-async function openShared(url: string, schema: string | undefined): Promise<Ledger> {
-  const { postgres } = await import('../ledger/postgres.ts')
-  return await postgres({ url, ...(schema !== undefined && { schema }) })
-}
 
 /** Names assets that the books have by their ids only: tokens, the coins of networks, the units of budgets. */
 export const nameAsset: NameAsset = (id) => {

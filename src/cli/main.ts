@@ -19,6 +19,18 @@ const commands: Readonly<Record<string, Entry>> = {
     summary: 'Runs a private chain and a paid API on this machine, to try things on.',
     load: async () => (await import('./sandbox.ts')).sandbox,
   },
+  gateway: {
+    summary: 'Sells an API that is there: a reverse proxy that takes payments.',
+    load: async () => (await import('./gateway.ts')).gateway,
+  },
+  check: {
+    summary: 'Looks whether a gateway’s document holds: rails, upstreams and every route.',
+    load: async () => (await import('./check.ts')).check,
+  },
+  init: {
+    summary: 'Writes a first document for a gateway.',
+    load: async () => (await import('./init.ts')).init,
+  },
   pay: {
     summary: 'Makes a request and pays for it if asked to.',
     load: async () => (await import('./pay.ts')).pay,

@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { createAudit } from '../config/audit.ts'
 import type { Audit } from '../config/audit.ts'
-import { assetOf, endpointsOf, openBooks } from '../config/parts.ts'
+import { assetOf, endpointsOf, isShared, openBooks } from '../config/parts.ts'
 import { writeMoney, writePrice } from '../core/money.ts'
 import type { Balance, Ledger } from '../core/ports.ts'
 import { verifyBooks } from '../ledger/verify.ts'
@@ -21,6 +21,7 @@ export const verify: Command = {
   wordsMax: 0,
   options: {
     ledger: { type: 'string', multiple: true },
+    schema: { type: 'string' },
     rpc: { type: 'string', multiple: true },
     json: { type: 'boolean' },
     text: { type: 'boolean' },
@@ -32,14 +33,17 @@ export const verify: Command = {
     'says what does not fit. With an endpoint it also looks up each posted payment on its chain.',
     '',
     'Options:',
-    '      --ledger FILE  The books; may be given again. Without it: those of the sandbox here, and your own as a payer.',
-    '      --rpc URL      An endpoint of the chain to compare with; may be given again. Without it those of TOLSEY_RPC.',
-    '      --json         One line of JSON for each file; that is also what a pipe gets.',
-    '      --text         Sentences, in a pipe too.',
+    '      --ledger BOOKS  The books: a file, or postgres://user@host/database; may be given again. Without it: those of the',
+    '                      sandbox here, and your own as a payer. A password for PostgreSQL is best given in PGPASSWORD.',
+    '      --schema NAME   Where the books are in that database (tolsey).',
+    '      --rpc URL       An endpoint of the chain to compare with; may be given again. Without it those of TOLSEY_RPC.',
+    '      --json          One line of JSON for each of them; that is also what a pipe gets.',
+    '      --text          Sentences, in a pipe too.',
     '',
     'Examples:',
     '  tolsey verify',
     '  tolsey verify --ledger books.sqlite --rpc https://mainnet.base.org',
+    '  tolsey verify --ledger postgres://tolsey@db.internal/shop --json',
     '',
     'Exit codes: 0 when everything fits, 1 when something does not, or cannot be read.',
   ].join('\n'),
@@ -84,8 +88,10 @@ interface Report {
 }
 
 async function filesOf({ arguments: args, settings, cwd }: Call): Promise<readonly string[]> {
-  const named = args.texts('ledger').map((file) => resolve(cwd, file))
-  const missing = named.find((file) => !existsSync(file))
+  const named = args.texts('ledger').map((one) => (isShared(one) ? one : resolve(cwd, one)))
+  if (args.text('schema') !== undefined && !named.some(isShared))
+    throw misuse('--schema belongs to books in PostgreSQL.')
+  const missing = named.find((one) => !isShared(one) && !existsSync(one))
   if (missing !== undefined) throw misuse(`There are no books at ${missing}.`)
   if (named.length > 0) return named
   const own = booksFile(settings.home)
@@ -103,17 +109,25 @@ async function booksIn(directory: string): Promise<string[]> {
   return names.filter((name) => name.endsWith('.sqlite')).map((name) => join(directory, name))
 }
 
-async function check(file: string, call: Call): Promise<Report> {
-  const { terminal } = call
-  terminal.progress(`Reading ${file} …`)
-  const ledger = await openBooks(file)
+async function check(books: string, call: Call): Promise<Report> {
+  const { terminal, arguments: args } = call
+  const name = nameOf(books)
+  terminal.progress(`Reading ${name} …`)
+  const ledger = await openBooks(books, args.text('schema'))
   const audit = createAudit(endpoints(call))
   try {
-    return await walk(file, ledger, audit, call)
+    return await walk(name, ledger, audit, call)
   } finally {
     audit.close()
     await ledger.close()
   }
+}
+
+/** The address of a database without its password, which must not stand in a report. */
+function nameOf(books: string): string {
+  if (!isShared(books) || !URL.canParse(books)) return isShared(books) ? 'PostgreSQL' : books
+  const url = new URL(books)
+  return `${url.protocol}//${url.host}${url.pathname}`
 }
 
 async function walk(

@@ -44,6 +44,8 @@ export interface Settings {
   readonly colour: 'always' | 'never' | 'auto'
   /** Whether errors show where they came from. */
   readonly debug: boolean
+  /** A variable that a document names for a secret; an empty one is none. */
+  variable(name: string): string | undefined
 }
 
 /** A setting that cannot be used; its message names the variable and says what to write. */
@@ -91,6 +93,7 @@ export function load(
     },
     colour: readColour(env),
     debug: given(env, 'TOLSEY_DEBUG') !== undefined,
+    variable: (name) => given(env, name),
   }
 }
 

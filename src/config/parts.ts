@@ -97,12 +97,20 @@ export function endpointsOf(settings: Settings): ReadonlyMap<string, readonly st
   return found
 }
 
+/** Whether books are named that lie in a database, and not in a file. */
+export function isShared(books: string): boolean {
+  return /^postgres(?:ql)?:\/\//.test(books)
+}
+
 /**
- * A payer's books in a directory of its own choice.
+ * Books in a file, or in a PostgreSQL database, there in that schema.
  * @throws {PaymentError} when they cannot be opened.
  */
-export function openBooks(file: string): Promise<Ledger> {
-  return sqlite({ file })
+export async function openBooks(books: string, schema?: string): Promise<Ledger> {
+  if (!isShared(books)) return await sqlite({ file: books })
+  // On demand: it needs a library that not everybody has.
+  const { postgres } = await import('../ledger/postgres.ts')
+  return await postgres({ url: books, ...(schema !== undefined && { schema }) })
 }
 
 /** A private key by chance. Of 2^255 draws none is outside secp256k1's order, as the top bit is cleared. */

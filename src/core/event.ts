@@ -29,7 +29,8 @@ export type Event =
   | (Of<'undone'> & { readonly key: string; readonly reference: string; readonly amount: Money })
   /**
    * An alarm: what lies at an account of ours is not what the books say. The difference is booked under `key`: above zero
-   * where there is more than that, below where some is missing.
+   * where there is more than that, below where some is missing. `closed`: it makes up for one that was told before; a sale
+   * that came into the books late, or money that went as it came.
    */
   | (Of<'mismatch'> & {
       readonly key: string
@@ -37,6 +38,7 @@ export type Event =
       readonly network: string
       /** Where the money lies, or should. */
       readonly holder: string
+      readonly finding: 'surplus' | 'missing' | 'closed'
       readonly amount: Money
     })
   /** Money went back to a payer. `key` is the refund's, `of` the sale's. */

@@ -3,7 +3,8 @@ import { describe, test } from 'node:test'
 import { isBound } from './credential.ts'
 import { checkSecret, createMac } from './mac.ts'
 import type { Offer } from './offer.ts'
-import { createOffers, nonceOf } from './offers.ts'
+import { RATE_CHARS_MAX, createOffers, nonceOf, rateOf } from './offers.ts'
+import { RATE_SOURCE_CHARS_MAX } from './ports.ts'
 import type { Resource } from './resource.ts'
 
 const old = 'uW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA'
@@ -78,6 +79,48 @@ describe('an offer', () => {
       '\u0100'.repeat(32),
     ])
       assert.equal(offers.check({ ...offer, id }, resource, 0)?.code, 'offer-foreign', id)
+  })
+})
+
+describe('an offer that was made by a rate', () => {
+  const rate = { currency: 'USD', price: '65432.1', source: 'median-of-3', at: 1_800_000_000_999 }
+  const rated = offers.bind(terms, resource, 10_000, undefined, rate)
+  const both = offers.bind(terms, resource, 10_000, 'n0nce', rate)
+
+  test('tells it, beside its nonce if it has one, and stands like any other', () => {
+    for (const one of [rated, both]) {
+      assert.deepEqual(rateOf(one), { ...rate, at: 1_800_000_000_000 })
+      assert.equal(offers.check(one, resource, 0), undefined)
+    }
+    assert.deepEqual([nonceOf(rated), nonceOf(both)], [undefined, 'n0nce'])
+    assert.deepEqual([rateOf(offer), rateOf({ id: 'n0nce.x' })], [undefined, undefined])
+  })
+
+  test('is foreign by any other rate, and by none', () => {
+    for (const id of [
+      rated.id.replace('65432.1', '65432.2'),
+      rated.id.replace('USD', 'EUR'),
+      rated.id.replace('median-of-3', 'fixed'),
+      rated.id.replace('1800000000', '1800000001'),
+      rated.id.slice(rated.id.lastIndexOf('.') + 1),
+      both.id.replace('n0nce', ''),
+      both.id.replace('n0nce', 'n1nce'),
+    ]) {
+      assert.ok(id !== rated.id && id !== both.id)
+      assert.equal(offers.check({ ...rated, id }, resource, 0)?.code, 'offer-foreign', id)
+    }
+  })
+
+  test('has an id that fits into every protocol, whatever the rate is', () => {
+    const longest = {
+      currency: `A${'B'.repeat(15)}`,
+      price: '9'.repeat(RATE_CHARS_MAX),
+      source: 's'.repeat(RATE_SOURCE_CHARS_MAX),
+      at: 99_999_999_999_000,
+    }
+    const { id } = offers.bind(terms, resource, 10_000, 'n'.repeat(16), longest)
+    assert.ok(id.length <= 128, `${id.length}`)
+    assert.match(id, /^[\w.~-]+$/)
   })
 })
 

@@ -63,8 +63,8 @@ export function createOffers(mac: Mac): Offers {
 
 /** What makes the offer one of its kind; undefined where equal requests are made equal offers. */
 export function nonceOf(offer: Pick<Offer, 'id'>): string | undefined {
-  const [nonce] = headOf(offer)?.split('~', 1) ?? []
-  return nonce === '' ? undefined : nonce
+  const head = headOf(offer)
+  return head?.startsWith('~') ? undefined : head?.split('~', 1)[0]
 }
 
 /** The rate by which an offer of ours was made; undefined where its price was in the asset's own currency. */

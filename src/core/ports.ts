@@ -1,7 +1,7 @@
 import type { Challenge } from './challenge.ts'
 import type { Credential, Grant } from './credential.ts'
 import type { JsonObject } from './json.ts'
-import type { Money, Price, PriceItem } from './money.ts'
+import type { Asset, Money, Price, PriceItem } from './money.ts'
 import type { Offer, Terms } from './offer.ts'
 import type { Account, Entry, Left, Measure, Meter, Plan } from './plan.ts'
 import type { Problem } from './problem.ts'
@@ -230,6 +230,8 @@ export interface Holding {
   readonly amount: bigint
   /** `payee`: money that was paid to us. `sender`: the network's own coin, from which costs are paid. */
   readonly use: 'payee' | 'sender'
+  /** The asset by which the books know costs that are paid from here as well; absent where they are paid from elsewhere. */
+  readonly costs?: string
 }
 
 /** All that lies at accounts of ours, in one state of the network. */

@@ -31,7 +31,13 @@ describe('the table of refusals', () => {
     422: ['idempotency-conflict'],
     429: ['rate-limited'],
     500: ['internal'],
-    503: ['misconfigured', 'payment-unknown', 'rail-unavailable', 'store-unavailable'],
+    503: [
+      'misconfigured',
+      'payment-unknown',
+      'price-unavailable',
+      'rail-unavailable',
+      'store-unavailable',
+    ],
     504: ['work-timed-out'],
   }
 

@@ -157,7 +157,8 @@ describe('a request is let in', () => {
       ],
     )
     const amount = { asset: coin, amount: 5n }
-    const held = { type: 'held', at: START, request: 'r1', payer: 'buyer', amount }
+    const about = { account: 'sales/GET /a', rail: 'test', network: 'net' }
+    const held = { type: 'held', at: START, request: 'r1', payer: 'buyer', amount, ...about }
     assert.deepEqual(
       w.events.filter(({ type }) => type === 'held'),
       [

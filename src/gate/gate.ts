@@ -19,6 +19,7 @@ import type {
   Log,
   Pass,
   Rail,
+  Rates,
   Refusal,
   Settlement,
   Transfer,
@@ -45,7 +46,7 @@ import {
 } from './limits.ts'
 import { isSale, readNote, writeNote } from './note.ts'
 import { boundTo, grantOf } from './plans.ts'
-import { createQuoting } from './quoting.ts'
+import { RESTORED, createQuoting } from './quoting.ts'
 import { createRails } from './rails.ts'
 import { isRefund, isRefundTurn } from './refund.ts'
 import { createRefunds } from './refunds.ts'
@@ -78,6 +79,13 @@ export interface GateParts {
   readonly chance?: Chance
   readonly offerValidMs?: number
   readonly deferredMax?: number
+  /**
+   * When the books were restored from a backup, in milliseconds since 1970. What was offered or paid before that and is not in
+   * the books may have been served already: it buys nothing more.
+   */
+  readonly restoredAt?: number
+  /** Turn prices into what the rails are paid in. */
+  readonly rates?: Rates
 }
 
 /**
@@ -110,6 +118,8 @@ export function createGate(parts: GateParts): Gate {
     chance,
     keeps: shelf !== undefined,
     fault,
+    restoredAt: parts.restoredAt,
+    ...(parts.rates && { rates: parts.rates }),
   })
   const refusals = createRefusals(house, quoting.quote)
   const accounts = createAccounts(house, refusals, shelf)
@@ -245,8 +255,8 @@ export function createGate(parts: GateParts): Gate {
     const accepted = quoting.accept(ask, credential)
     const { offer, proof } = credential
     if ('code' in accepted) {
-      const late = accepted.code === 'offer-expired' && offer && isBound(offer)
-      return (late && (await cameLate(ask, offer, proof))) || refusals.refuse(ask, accepted)
+      const before = offer && isBound(offer) && (await cameBefore(ask, offer, proof, accepted))
+      return before || refusals.refuse(ask, accepted)
     }
     if (proof === undefined) return refusals.refuse(ask, unpaid)
     let verdict: Verdict | undefined
@@ -276,6 +286,17 @@ export function createGate(parts: GateParts): Gate {
     if (!held || held.state === 'voided' || held.purpose !== purposeOf(ask.resource))
       return undefined
     return await again(work, held)
+  }
+
+  /** What an offer that is not taken any more has bought all the same. */
+  async function cameBefore(
+    ask: Ask,
+    offer: Offer,
+    proof: unknown,
+    { code, reason }: Problem,
+  ): Promise<Entry | undefined> {
+    if (code === 'offer-expired') return await cameLate(ask, offer, proof)
+    return reason === RESTORED ? await paidBefore(ask, offer, proof) : undefined
   }
 
   /** After its offer's end a payment buys nothing new. What it bought in its time, or moved in its time, still counts. */
@@ -341,6 +362,7 @@ export function createGate(parts: GateParts): Gate {
   }
 
   function transferOf({ ask, offer, key, payer, rail }: Work): Transfer {
+    const { breakdown } = ask.sale
     const debit = `${WORLD}${rail.name}/${offer.network}/${offer.payee}`
     return {
       key,
@@ -349,7 +371,12 @@ export function createGate(parts: GateParts): Gate {
       amount: offer.amount.amount,
       legs: [{ debit, credit: ask.sale.account }],
       leaseUntilAt: clock.now() + (ask.sale.workMs ?? WORK_MS) + SETTLE_MS,
-      note: writeNote({ offer, payer, request: ask.request }),
+      note: writeNote({
+        offer,
+        payer,
+        request: ask.request,
+        ...(breakdown && quoting.asks(ask, offer) && { breakdown }),
+      }),
     }
   }
 

@@ -242,7 +242,10 @@ describe('a sale that is closed', () => {
     assert.equal(await w.closing.closed(w.held), true)
     const amount = offer.amount
     assert.deepEqual(w.events, [
-      { type: 'settled', at: START, key: 'key', reference: 'tx', amount },
+      {
+        ...{ type: 'settled', at: START, key: 'key', reference: 'tx', amount },
+        ...{ rail: 'test', network: 'net' },
+      },
     ])
     assert.deepEqual(w.posted, ['key'])
   })

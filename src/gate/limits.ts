@@ -16,6 +16,10 @@ export const CLOCK_SKEW_MS = 60_000
 export const LATE_MS = 3_600_000
 /** How long after its offer's end a payment may be shown that was made before: the rail saw to it that nobody pays too late. */
 export const REDEEM_MS = 86_400_000
+/** Most pairs of currencies of which rates are remembered. */
+export const PAIRS_MAX = 256
+/** Most rates of one pair by which offers are found again: one for each moment on the grid while an offer stands. */
+export const RATES_RECENT_MAX = 64
 /** How long a rail may take to complete an offer. Then it is left out. */
 export const ISSUE_MS = 10_000
 /** Most offers that rails complete in a minute, for all callers together. */

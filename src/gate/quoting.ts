@@ -1,10 +1,14 @@
 import type { Credential, Unbound } from '../core/credential.ts'
 import { isBound } from '../core/credential.ts'
+import type { Price } from '../core/money.ts'
 import type { Offer, Terms } from '../core/offer.ts'
-import type { Offers } from '../core/offers.ts'
-import type { Ask, Chance, Clock, Rail } from '../core/ports.ts'
+import type { Offers, QuotedRate } from '../core/offers.ts'
+import { rateOf } from '../core/offers.ts'
+import type { Ask, Chance, Clock, Rail, Rates, Unit } from '../core/ports.ts'
 import type { Code, Problem } from '../core/problem.ts'
 import { problem } from '../core/problem.ts'
+import type { Converted } from './exchange.ts'
+import { createExchange, unitsBy } from './exchange.ts'
 import {
   CLOCK_SKEW_MS,
   ISSUE_MS,
@@ -23,10 +27,14 @@ export interface QuotingParts {
   readonly offers: Offers
   readonly clock: Clock
   readonly validMs: number
+  /** When the books were restored from a backup: what was offered or paid before that may have been served already. */
+  readonly restoredAt?: number | undefined
   readonly chance: Chance
   /** Whether answers are kept: then the offers of sales that ask for it are secrets. */
   readonly keeps: boolean
   readonly fault: House['fault']
+  /** Without them a rail takes the prices that are in its own currency, and no other. */
+  readonly rates?: Rates
 }
 
 /** Makes offers, and knows its own again. */
@@ -35,6 +43,8 @@ export interface Quoting {
   readonly quote: (ask: Ask, why?: Problem) => readonly Offer[] | Promise<readonly Offer[]>
   /** The offers that the credential may be for: its own, checked, or those that quoting finds again. */
   accept(ask: Ask, credential: Credential): Problem | readonly [Offer, ...Offer[]]
+  /** Whether the sale asks just now for what the offer asks for: its price may be another from request to request. */
+  asks(ask: Ask, offer: Offer): boolean
   /** Whether money that moved at that time may have been meant for the offer. */
   wasOpen(offer: Offer, at: number): boolean
   /** Whether the offer's end is so near that a payment for it may still be on its way. */
@@ -44,25 +54,64 @@ export interface Quoting {
 interface Quoted {
   readonly rail: Rail
   readonly terms: Terms
+  /** By which the price became the amount. */
+  readonly rate?: QuotedRate
 }
+
+type Convert = (prices: readonly Price[], unit: Unit) => readonly Converted[]
 
 /** Makes the quoting. */
 export function createQuoting(parts: QuotingParts): Quoting {
-  const { rails, offers, clock, validMs, chance, keeps, fault } = parts
+  const { rails, offers, clock, validMs, chance, keeps, fault, restoredAt = -Infinity } = parts
   const mayIssue = createCap(clock)
+  const exchange = parts.rates && createExchange({ ...parts, rates: parts.rates })
 
-  function quoted(ask: Ask): readonly Quoted[] {
+  /** What rails ask for: in their own currency as the price says, in others by the rates that `convert` gives. */
+  function quoted(ask: Ask, convert?: Convert): readonly Quoted[] {
     const { rails: named, prices } = ask.sale
     return rails.all
       .filter((rail) => named?.includes(rail.name) ?? true)
-      .flatMap((rail) =>
-        prices.flatMap((price) => rail.quote(price)).map((terms) => ({ rail, terms })),
-      )
+      .flatMap((rail) => {
+        const own = prices.flatMap((price) => rail.quote(price)).map((terms) => ({ rail, terms }))
+        return convert ? [...own, ...converted(rail, prices, own, convert)] : own
+      })
+  }
+
+  /** What is rated is what no price is said for. A price that is finer than the asset is not payable, and no rate makes it so. */
+  function converted(
+    rail: Rail,
+    prices: readonly Price[],
+    own: readonly Quoted[],
+    convert: Convert,
+  ): readonly Quoted[] {
+    const lacking = (rail.units ?? []).filter(
+      ({ asset, currency }) =>
+        !own.some(({ terms }) => terms.amount.asset.id === asset) &&
+        !prices.some((price) => price.currency === currency),
+    )
+    return lacking.flatMap((unit) =>
+      convert(prices, unit).flatMap(({ price, rate }) =>
+        rail
+          .quote(price)
+          .filter((terms) => terms.amount.asset.id === unit.asset)
+          .map((terms) => ({ rail, terms, rate })),
+      ),
+    )
   }
 
   function quote(ask: Ask, why?: Problem): readonly Offer[] | Promise<readonly Offer[]> {
-    const all = quoted(ask)
-    if (!all.some(isIssued)) return all.map(({ terms }) => bind(ask, terms))
+    let isLacking = false
+    const convert: Convert | undefined =
+      exchange &&
+      ((prices, unit) => {
+        const found = exchange.convert(prices, unit)
+        isLacking ||= !found
+        return found ? [found] : []
+      })
+    const all = quoted(ask, convert)
+    // Nobody has answered yet what it costs, as where a rail does not answer.
+    if (all.length === 0 && isLacking) return Promise.resolve([])
+    if (!all.some(isIssued)) return all.map((one) => bind(ask, one))
     // Whoever sends garbage costs us no invoice.
     const wanted = why && !fresh.has(why.code) ? all.filter((one) => !isIssued(one)) : all
     return Promise.all(wanted.map((one) => issue(ask, one))).then((made) =>
@@ -70,20 +119,24 @@ export function createQuoting(parts: QuotingParts): Quoting {
     )
   }
 
-  function bind(ask: Ask, terms: Terms, endsAt = end()): Offer {
-    return offers.bind(terms, boundTo(ask), endsAt, nonceFor(ask))
+  function bind(ask: Ask, { terms, rate }: Omit<Quoted, 'rail'>, endsAt = end()): Offer {
+    return offers.bind(terms, boundTo(ask), endsAt, nonceFor(ask), rate)
   }
+
+  /** At the earliest. */
+  const madeAt = ({ expiresAt }: Offer): number => expiresAt - validMs - OFFER_GRID_MS
 
   const end = (): number => Math.ceil((clock.now() + validMs) / OFFER_GRID_MS) * OFFER_GRID_MS
 
   /** A rail that cannot be asked is left out: what others offer still stands. */
-  async function issue(ask: Ask, { rail, terms }: Quoted): Promise<Offer | undefined> {
-    if (!rail.issue) return bind(ask, terms)
+  async function issue(ask: Ask, one: Quoted): Promise<Offer | undefined> {
+    const { rail, terms } = one
+    if (!rail.issue) return bind(ask, one)
     if (ask.mayIssue?.() === false || !mayIssue()) return undefined
     const endsAt = end()
     try {
       const issued = await inTime(rail.issue(terms, memoOf(ask), endsAt))
-      return issued && bind(ask, issued, endsAt)
+      return issued && bind(ask, { ...one, terms: issued }, endsAt)
     } catch (error) {
       fault('issue', error)
       return undefined
@@ -108,6 +161,7 @@ export function createQuoting(parts: QuotingParts): Quoting {
   /** What is paid before it is shown may be shown later than it could be paid. */
   function check(ask: Ask, offer: Offer): Problem | undefined {
     const why = offers.check(offer, boundTo(ask), clock.now())
+    if (madeAt(offer) < restoredAt && why?.code !== 'offer-foreign') return forgotten
     const redeemable =
       why?.code === 'offer-expired' &&
       rails.find(offer)?.prepaid === true &&
@@ -123,15 +177,32 @@ export function createQuoting(parts: QuotingParts): Quoting {
     accept(ask, { offer }) {
       if (!offer || !isTaken(ask, offer)) return unsupported
       if (isBound(offer)) return check(ask, offer) ?? [offer]
-      const [first, ...others] = quoted(ask)
+      const [first, ...others] = quoted(ask, exchange?.recent)
         .filter((one) => !isIssued(one))
-        .map(({ terms }) => bind(ask, terms))
+        .map((one) => bind(ask, one))
         .filter((o) => o.rail === offer.rail && o.network === offer.network)
       return first ? [first, ...others] : unsupported
     },
+    asks({ sale: { prices } }, offer) {
+      const { asset, amount } = offer.amount
+      const rate = rateOf(offer)
+      const rated = prices.find(({ currency }) => currency === rate?.currency)
+      if (!rate || !rated)
+        return prices
+          .flatMap((price) => rails.of(offer).quote(price))
+          .some((terms) => terms.amount.asset.id === asset.id && terms.amount.amount === amount)
+      // What was rounded up twice: to the unit that the rail counts in, and the rate itself.
+      const { scale = asset.scale } =
+        rails.of(offer).units?.find((unit) => unit.asset === asset.id) ?? {}
+      const step = 10n ** BigInt(asset.scale - scale)
+      const least = unitsBy(rated, rate, asset.scale)
+      return amount >= least - step && amount <= least + 2n * step
+    },
     // Another chain's clock may run behind ours, or before it.
     wasOpen: ({ expiresAt }, at) =>
-      at >= expiresAt - validMs - OFFER_GRID_MS - CLOCK_SKEW_MS && at <= expiresAt + CLOCK_SKEW_MS,
+      at >= restoredAt &&
+      at >= expiresAt - validMs - OFFER_GRID_MS - CLOCK_SKEW_MS &&
+      at <= expiresAt + CLOCK_SKEW_MS,
     isRecent: ({ expiresAt }) => clock.now() <= expiresAt + LATE_MS,
   }
 }
@@ -170,6 +241,14 @@ function createCap(clock: Clock): () => boolean {
   }
 }
 
+/** Why an offer of ours is not taken any more, for the gate: what is in the books holds. */
+export const RESTORED = 'restored'
+
+const forgotten = problem(
+  'offer-foreign',
+  'The offer was made before this service was restored from a backup, and a payment for it is not in its books. Ask the operator about that payment; for a new one take an offer given here.',
+  { reason: RESTORED },
+)
 const unsupported = problem(
   'credential-unsupported',
   'This service does not take payments of this kind here. Pay one of the offers given.',

@@ -3,10 +3,13 @@ import { toMoney } from '../core/money.ts'
 import type { Price } from '../core/money.ts'
 import type { Offer } from '../core/offer.ts'
 import type { Held, Log } from '../core/ports.ts'
+import type { QuotedRate } from '../core/offers.ts'
+import { rateOf } from '../core/offers.ts'
 import { PaymentError } from '../core/problem.ts'
 import { givenBack } from '../core/refund.ts'
 import type { RefundDenial, RefundOrder, RefundOutcome } from '../core/refund.ts'
 import { bookCost } from './cost.ts'
+import { unitsBy } from './exchange.ts'
 import { isGivenBack, lifeOf } from './life.ts'
 import { REFUND_MARGIN_MS, REFUND_TURN_MS } from './limits.ts'
 import { isSale, readNote } from './note.ts'
@@ -104,12 +107,22 @@ export function createRefunds(house: House): Refunds {
     }
   }
 
-  /** In the asset's own words, or in those that only its rail knows: satoshis. */
+  /** In the asset's own words, in those that only its rail knows (satoshis), or in the currency by whose rate it was sold. */
   function unitsOf(price: Price, offer: Offer): bigint {
     const { asset } = offer.amount
+    const rate = rateOf(offer)
+    if (rate?.currency === price.currency) return unitsAt(price, rate, offer)
     const quoted = rails.of(offer).quote(price)
     const same = quoted.find(({ amount }) => amount.asset.id === asset.id)
     return same ? same.amount.amount : toMoney(price, asset).amount
+  }
+
+  /** By the rate at which it was sold, rounded down to what the rail can pay: parts are never more than the whole. */
+  function unitsAt(price: Price, rate: QuotedRate, offer: Offer): bigint {
+    const { asset } = offer.amount
+    const { units = [] } = rails.of(offer)
+    const { scale } = units.find((unit) => unit.asset === asset.id) ?? asset
+    return unitsBy(price, rate, scale) * 10n ** BigInt(asset.scale - scale)
   }
 
   /** What was given back of a sale, and is held to be. */

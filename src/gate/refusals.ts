@@ -37,7 +37,7 @@ export function createRefusals(
   }
 
   function offered(ask: Ask, why: Problem | undefined, offers: readonly Offer[]): Refusal {
-    const { description, mimeType, plan } = ask.sale
+    const { description, mimeType, plan, breakdown } = ask.sale
     if (offers.length === 0) return refused(ask, why ?? unpayable)
     const reason = why ?? required
     const said: Challenge = {
@@ -46,6 +46,7 @@ export function createRefusals(
       problem: reason,
       ...(description !== undefined && { description }),
       ...(mimeType !== undefined && { mimeType }),
+      ...(breakdown && { breakdown }),
       ...(plan && { plan: { name: plan.name, rights: rightsOf(plan) } }),
     }
     const { request } = ask

@@ -83,20 +83,24 @@ function createTokenMeters({
     BigInt(tokens.output) * ofOutput
   return ({ contentType, requestChars }) => {
     const reader = createUsageReader(contentType)
+    const read = BigInt(tokensOf(requestChars)) * ofInput
     let chars = 0
     let counted = 0
     return {
       what: 'tokens',
-      begin: () => of(BigInt(tokensOf(requestChars)) * ofInput),
+      begin: () => of(read),
       chunk(bytes) {
         chars += reader.read(bytes).chars
+        // It tells in a moment, and what was charged for an estimate does not come back.
+        if (reader.isWhole) return of(0n)
         const fresh = tokensOf(chars) - counted
         counted += fresh
         return of(BigInt(fresh) * ofOutput)
       },
       total() {
         const said = reader.reported()
-        return said && of(cost(said))
+        if (said) return of(cost(said))
+        return reader.isWhole ? of(read + BigInt(tokensOf(chars)) * ofOutput) : undefined
       },
     }
   }

@@ -20,6 +20,8 @@ export interface Tokens {
 
 /** Reads an answer as it passes. */
 export interface UsageReader {
+  /** Whether the answer is one text, which says at its end what it used, and not a stream. */
+  readonly isWhole: boolean
   /** What this piece of the answer brought: events of a stream, and characters of the text that the model wrote. */
   read(chunk: Uint8Array): { readonly events: number; readonly chars: number }
   /** What the answer says that it used; undefined if it did not say. To be asked at the end. */
@@ -71,6 +73,7 @@ export function createUsageReader(contentType: string): UsageReader {
   }
 
   return {
+    isWhole: shape === 'whole',
     read(chunk) {
       const text = utf8.decode(chunk, { stream: true })
       if (shape !== 'whole') return readLines(text)

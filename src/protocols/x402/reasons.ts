@@ -18,7 +18,7 @@ const words = {
   'payment-unknown': 'settlement_pending',
   'settlement-failed': 'invalid_transaction_state',
   'rail-unavailable': 'unexpected_verify_error',
-  'price-unavailable': 'unexpected_verify_error',
+  'price-unavailable': 'price_unavailable',
   'store-unavailable': 'unexpected_settle_error',
   'idempotency-conflict': 'idempotency_conflict',
   'path-ambiguous': 'path_ambiguous',

@@ -54,7 +54,7 @@ function text(answer: CallAnswer | undefined): string {
  * A mixed case carries a checksum (EIP-55): the one thing that finds a slip of the pen in an address.
  * @throws {RangeError} when it is wrong.
  */
-export function checkCase(address: string, verifier: Verifier): void {
+export function checkCase(address: string, verifier: Verifier, name = 'payTo'): void {
   const digits = address.slice(2)
   const plain = digits.toLowerCase()
   if (digits === plain || digits === digits.toUpperCase()) return
@@ -64,6 +64,6 @@ export function checkCase(address: string, verifier: Verifier): void {
   )
   if (digits !== right)
     throw new RangeError(
-      `"payTo" is ${address}, whose checksum is wrong: a digit or a letter’s case is not right.`,
+      `"${name}" is ${address}, whose checksum is wrong: a digit or a letter’s case is not right.`,
     )
 }

@@ -46,7 +46,7 @@ export function createPlain(
     { token, to, amount }: Plain,
     log: Log,
   ): Promise<Settlement | { readonly flight: Flight }> {
-    const data = encode(selectors.transfer, padded(to), word(amount))
+    const data = dataOf({ to, amount })
     const call = { from: sender.address, to: token, data }
     const tried = await rpc.ask('eth_call', [call, 'latest'], readHex)
     if ('reverted' in tried)
@@ -65,6 +65,8 @@ export function createPlain(
     before: readonly Written[],
     log: Log,
   ): Promise<Settlement> {
+    // It may be signed anew with a higher fee, and then must be what was ordered.
+    assert(last.to === plain.token && last.data === dataOf(plain), 'what was written is the order')
     const mined = await newest(reader, before)
     if (mined) return judge(plain, mined)
     const sent = await sender.again(last, ahead(log, kind))
@@ -102,4 +104,8 @@ export function createPlain(
     const sent = await send(plain, log).catch(beforeSending)
     return 'flight' in sent ? judge(plain, await flights.wait(sent.flight, waitMs)) : sent
   }
+}
+
+function dataOf({ to, amount }: Pick<Plain, 'to' | 'amount'>): Hex {
+  return encode(selectors.transfer, padded(to), word(amount))
 }

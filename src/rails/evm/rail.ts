@@ -15,10 +15,12 @@ import { factoryCall, unwrap } from './erc6492.ts'
 import type { ExactSettings } from './exact.ts'
 import { exact } from './exact.ts'
 import { FEE_MAX, createFees } from './fees.ts'
+import { createFinal } from './final.ts'
 import { createFlights } from './flights.ts'
 import type { Details } from './forms.ts'
 import type { Hex } from './hex.ts'
 import { isAddress, lower } from './hex.ts'
+import { createHoldings } from './holdings.ts'
 import type { Lane } from './lane.ts'
 import { BUMP_AFTER_MS, createLane } from './lane.ts'
 import type { Looked } from './looks.ts'
@@ -36,6 +38,8 @@ import { PLAIN_GAS, createSettle, spendOf } from './settle.ts'
 import type { Engine, Signed, Verifier } from './signature.ts'
 import { createVerifier } from './signature.ts'
 import { accountOf } from './signer.ts'
+import type { Sweep, SweepRule, Swept } from './sweep.ts'
+import { createSweep } from './sweep.ts'
 import { balanceCall, createReader, readState, stateCall, transferCall } from './token.ts'
 
 /** Most gas for a payer whose wallet decides, unless the settings say otherwise. Making a wallet takes about 350,000. */
@@ -68,6 +72,8 @@ export interface EvmSettings extends ExactSettings {
   readonly closeTimeoutMs?: number
   /** The key of `payTo`, for refunds, where `signer` is not it. */
   readonly refundSigner?: string | LocalAccount
+  /** Moves money to a cold account by a rule. Needs `ledger`, and the key of `payTo`. */
+  readonly sweep?: SweepRule
   /** Factories that may make a payer's wallet (ERC-6492); none if absent. They are called with our gas. */
   readonly factories?: readonly string[]
   readonly settleTimeoutMs?: number
@@ -98,6 +104,11 @@ export interface EvmHealth {
 export interface EvmRail extends Rail<Details, Proof> {
   /** @throws {PaymentError} when the chain cannot be asked. */
   health(): Promise<EvmHealth>
+  /**
+   * One look whether the rule wants money moved; to be called at intervals. Nothing where there is no rule.
+   * @throws {PaymentError} when chain or books cannot be asked, or the treasury is not the one that was sealed.
+   */
+  sweep(): Promise<readonly Swept[]>
 }
 
 /**
@@ -135,7 +146,8 @@ export function evm(settings: EvmSettings): EvmRail {
   )
   const accounts = accountsOf(settings.signer)
   const lanes = accounts.map(laneOf)
-  const treasury = treasuryOf()
+  const till = tillOf()
+  const final = createFinal({ rpc, reader, clock })
   const looks = createLooks(reader, lower(accounts[0].address))
   const desk = createDesk({ lanes, reader, clock, signal, batcher, waitMs: waitMs / 2 })
   const domains = new Map<string, Uint8Array>()
@@ -169,20 +181,21 @@ export function evm(settings: EvmSettings): EvmRail {
   }
 
   /** One key has one lane: two would give the same numbers. */
-  function treasuryOf(): Lane | undefined {
+  function tillOf(): Lane | undefined {
     const { refundSigner, payTo } = settings
     const address = refundSigner === undefined ? payTo : accountOf(refundSigner).address
     const own = lanes.find((lane) => lane.address === address.toLowerCase())
     return own ?? (refundSigner === undefined ? undefined : laneOf(accountOf(refundSigner)))
   }
 
-  const senders = (): ReadonlySet<Lane> => new Set(treasury ? [...lanes, treasury] : lanes)
+  const senders = (): ReadonlySet<Lane> => new Set(till ? [...lanes, till] : lanes)
 
   async function open(): Promise<void> {
     await rpc.open()
     await reader.open()
     verifier = await createVerifier(settings.engine)
     checkCase(settings.payTo, verifier)
+    if (settings.sweep) checkCase(settings.sweep.treasury, verifier, 'treasury')
     for (const token of network.tokens)
       domains.set(lower(token.address), await openToken(token, network, { rpc, reader, verifier }))
     if (batcher && (await rpc.read('eth_getCode', [batcher, 'latest'], readHex)) === '0x')
@@ -191,6 +204,7 @@ export function evm(settings: EvmSettings): EvmRail {
       await one.open()
       if ((await one.balance()) === 0n) warn(`${one.address} has nothing to pay gas with.`)
     }
+    await sweep?.open()
   }
 
   function warn(sentence: string): void {
@@ -272,7 +286,15 @@ export function evm(settings: EvmSettings): EvmRail {
     return diagnose({ balance, transfer: tried, factory: wrapped ? answers[2] : undefined }, value)
   }
 
-  const parts = { network, rpc, reader, flights, clock, queues, confirmations, quorum, waitMs }
+  function sweepOf(rule: SweepRule): Sweep {
+    const { ledger, payTo } = settings
+    if (!ledger || !till)
+      throw new RangeError('"sweep" needs "ledger", and the key of "payTo" as "refundSigner".')
+    return createSweep({ ...parts, rule, ledger, payee: payTo, sender: till })
+  }
+
+  const shared = { network, rpc, reader, flights, clock, queues, final }
+  const parts = { ...shared, confirmations, quorum, waitMs }
   const settling = {
     desk,
     lanes,
@@ -281,6 +303,8 @@ export function evm(settings: EvmSettings): EvmRail {
     walletGasMax,
     batcher: batcher !== undefined,
   }
+  const sweep = settings.sweep && sweepOf(settings.sweep)
+  const held = { payee: settings.payTo as Hex, senders: () => [...senders()].map(addressOf) }
   return {
     ...method,
     open,
@@ -290,7 +314,9 @@ export function evm(settings: EvmSettings): EvmRail {
       const gas = signed(offer, proof) === 'payer' ? PLAIN_GAS : walletGasMax
       return BigInt(gas) * (await fees.price()).fee
     },
-    ...(treasury && { refund: createRefund({ ...parts, sender: treasury }) }),
+    ...(till && { refund: createRefund({ ...parts, sender: till }) }),
+    holdings: createHoldings({ ...parts, ...held }),
+    sweep: async () => (await sweep?.sweep()) ?? [],
     async close() {
       stopping.abort()
       const done = new AbortController()
@@ -311,6 +337,10 @@ export function evm(settings: EvmSettings): EvmRail {
       return { engine, batched: reader.batched, senders: await Promise.all(found) }
     },
   }
+}
+
+function addressOf({ address }: Lane): Hex {
+  return address
 }
 
 /** Each key once: two lanes of one key would give the same numbers. */

@@ -10,6 +10,7 @@ import type { Desk, Item, Posted } from './desk.ts'
 import type { Wrapped } from './erc6492.ts'
 import { factoryCall } from './erc6492.ts'
 import { keyOf } from './exact.ts'
+import type { Final } from './final.ts'
 import type { Flight, Flights } from './flights.ts'
 import type { Details } from './forms.ts'
 import type { Hex } from './hex.ts'
@@ -61,6 +62,8 @@ export interface SettleParts {
   readonly lanes: readonly Lane[]
   readonly flights: Flights
   readonly budget: Budget
+  /** The newest block that nothing can undo. */
+  readonly final: () => Promise<Final | undefined>
   readonly clock: Clock
   readonly queues: Queues
   /** Fires when nothing more may be sent. */
@@ -284,7 +287,7 @@ export function createSettle(
     return { call: { to, data, gas }, write: ahead(log, 'charge', validBefore) }
   }
 
-  const stands = createStands({ rpc, reader, clock, quorum, search })
+  const stands = createStands({ reader, final: parts.final, quorum, search })
 
   return {
     async settle(offer, proof, key, log) {

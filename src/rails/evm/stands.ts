@@ -1,62 +1,28 @@
-import type { Json } from '../../core/json.ts'
-import { isObject } from '../../core/json.ts'
-import type { Clock, Log, Settlement, Standing } from '../../core/ports.ts'
-import { PaymentError } from '../../core/problem.ts'
+import type { Log, Settlement, Standing } from '../../core/ports.ts'
+import type { Final } from './final.ts'
 import type { Hex } from './hex.ts'
-import { lower, quantity } from './hex.ts'
-import type { Rpc } from './rpc.ts'
-import { readNumber } from './rpc.ts'
+import { lower } from './hex.ts'
 import { isHex, written } from './steps.ts'
 import type { Mined, Reader, Spend } from './token.ts'
 import { pays } from './token.ts'
 
-/** How deep a block must be to count as final, in blocks, on a chain that does not tell what is. */
-export const FINAL_BLOCKS = 1_024n
-/** How long what is known of the final block is used. */
-const FINAL_FRESH_MS = 4_000
-
 /** What looking again needs. */
 export interface StandsParts {
-  readonly rpc: Rpc
   readonly reader: Reader
-  readonly clock: Clock
+  /** The newest block that nothing can undo. */
+  readonly final: () => Promise<Final | undefined>
   /** How many nodes must have a receipt in the same block. */
   readonly quorum: number
   /** Finds what became of the spend as of now, and sends again what was written ahead if it is nowhere. */
   readonly search: (spend: Spend, log: Log) => Promise<Settlement | undefined>
 }
 
-/** The newest block that nothing can undo. */
-interface Final {
-  readonly block: bigint
-  /** Its time, in seconds. */
-  readonly time: bigint
-}
-
 /** Makes the second look at payments that were settled. Many at once share their questions. */
 export function createStands(
   parts: StandsParts,
 ): (spend: Spend, reference: string, log: Log) => Promise<Standing> {
-  const { rpc, reader, clock, quorum, search } = parts
+  const { reader, quorum, search, final } = parts
   const receipts = createReceipts(reader)
-  let known: { readonly at: number; readonly final: Promise<Final | undefined> } | undefined
-
-  function final(): Promise<Final | undefined> {
-    const now = clock.now()
-    if (!known || now < known.at || now >= known.at + FINAL_FRESH_MS)
-      known = { at: now, final: askFinal() }
-    return known.final
-  }
-
-  async function askFinal(): Promise<Final | undefined> {
-    const told = await block('finalized').catch(ignoreFault)
-    if (told) return told
-    const height = await reader.height()
-    return height < FINAL_BLOCKS ? undefined : await block(quantity(height - FINAL_BLOCKS))
-  }
-
-  const block = (tag: string): Promise<Final | undefined> =>
-    rpc.read('eth_getBlockByNumber', [tag, false], readFinal)
 
   /**
    * Gone is what is not there now, once the final block is past the end of the authorization: no block that may still come
@@ -116,15 +82,4 @@ function createReceipts(reader: Reader): (hash: Hex) => Promise<Mined | undefine
       waiting = [...waiting, { hash, resolve, reject }]
       void run()
     })
-}
-
-/** A chain that knows no final block answers with nothing, or with an error. */
-function readFinal(said: Json): Final | undefined {
-  if (said === null) return undefined
-  if (!isObject(said)) throw new Error('not a block')
-  return { block: readNumber(said['number']), time: readNumber(said['timestamp']) }
-}
-
-function ignoreFault(error: unknown): undefined {
-  if (!(error instanceof PaymentError)) throw error
 }

@@ -76,6 +76,11 @@ export interface LightningNode {
   pay?(request: PaymentRequest, signal?: AbortSignal): Promise<PaymentState>
   /** Undefined where nothing was ever sent. */
   payment?(hash: string): Promise<PaymentState | undefined>
+  /**
+   * All that is ours in it, in millisatoshis, what is locked in payments that it sends included. Absent where the back end does
+   * not tell.
+   */
+  balance?(): Promise<bigint>
   /** An invoice (BOLT11 or BOLT12) for that amount from a BOLT12 offer, if it can pay those. */
   fetchInvoice?(offer: string, msat: bigint): Promise<string>
   close(): Promise<void>

@@ -9,6 +9,7 @@ import type { Details, Proof } from './forms.ts'
 import type { FakeNode } from './fixture.test.ts'
 import { createClock, createLog, createNode, offerOf } from './fixture.test.ts'
 import { LOCKS_MAX, LOCK_WAIT_MS } from './lock.ts'
+import { resolveChain } from './networks.ts'
 import { MEMO_CHARS_MAX, lightning } from './rail.ts'
 import { lightningWallet } from './wallet.ts'
 
@@ -317,4 +318,38 @@ test('without a look-up the preimage alone is the evidence', async () => {
   const proof = await lightningWallet({ node: createNode(table, clock), clock }).pay(offer, 1)
   assert((await rail.verify(offer, proof)).ok)
   assert.equal((await rail.settle(offer, proof, 'k', createLog())).state, 'settled')
+})
+
+describe('what the node holds', () => {
+  const network = 'regtest'
+
+  test('is told where it is to be compared, under the payee of its invoices', async () => {
+    const { clock, seller, offer } = await stage()
+    const node = { ...seller, open: shy, balance: async () => 21_001n }
+    const rail = lightning({ node, network, clock, compare: true })
+    await rail.open()
+    assert.deepEqual((await rail.holdings?.())?.list, [], 'who it is tells its first invoice')
+    const { payee, amount } = await offer(rail)
+    const found = await rail.holdings?.()
+    assert.deepEqual(found?.list, [
+      {
+        account: payee,
+        asset: amount.asset,
+        amount: 21_001n,
+        use: 'payee',
+        costs: `gas:${rail.network}`,
+      },
+    ])
+    assert.deepEqual(await found?.includes(['a']), new Set(['a']), 'what is settled is final')
+  })
+
+  test('is nobody’s business otherwise, and cannot be told by a node that does not know', async () => {
+    const { seller, rail } = await stage()
+    assert.ok(!('holdings' in rail))
+    assert.throws(() => lightning({ node: seller, network, compare: true }), /Leave "compare" out/)
+  })
+
+  async function shy(): Promise<{ network: string; publicKey: string }> {
+    return { network: resolveChain(network), publicKey: '' }
+  }
 })

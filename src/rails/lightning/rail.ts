@@ -5,7 +5,7 @@ import { systemClock } from '../../core/clock.ts'
 import { SECRETS_MAX, checkSecret } from '../../core/mac.ts'
 import type { Price } from '../../core/money.ts'
 import type { Offer, Terms } from '../../core/offer.ts'
-import type { Chance, Clock, Log, Rail, Settlement, Verdict } from '../../core/ports.ts'
+import type { Chance, Clock, Holdings, Log, Rail, Settlement, Verdict } from '../../core/ports.ts'
 import type { Problem } from '../../core/problem.ts'
 import { PaymentError, problem } from '../../core/problem.ts'
 import { readInvoice } from './bolt11.ts'
@@ -38,6 +38,11 @@ export interface LightningSettings {
   readonly hold?: { readonly secret: string | readonly string[] }
   /** What a refund's route may cost at most, for an amount. */
   readonly feeMaxMsat?: (msat: bigint) => bigint
+  /**
+   * Whether what the node holds is compared with the books: a node or wallet that does nothing but take these payments and send
+   * their refunds. What it does beside that is a difference.
+   */
+  readonly compare?: boolean
   readonly fetch?: typeof globalThis.fetch
   /** Looks up the hosts of Lightning addresses. */
   readonly resolve?: Resolve
@@ -52,6 +57,8 @@ export interface LightningSettings {
  */
 export function lightning(settings: LightningSettings): Rail<Details, Proof> {
   const { node, hold, clock = systemClock, chance = systemChance } = settings
+  if (settings.compare && !node.balance)
+    throw new RangeError(`${node.name} does not tell what it holds. Leave "compare" out.`)
   // Whether a payment is locked is known from the node alone.
   if (hold && !(node.can.hold && node.can.lookup && node.settle && node.cancel))
     throw new RangeError(`${node.name} cannot hold payments. Leave "hold" out.`)
@@ -99,6 +106,7 @@ export function lightning(settings: LightningSettings): Rail<Details, Proof> {
     const why = typeof invoice === 'string' ? invoice : misfit(invoice, terms, hash ?? made.hash)
     if (why !== undefined || typeof invoice === 'string')
       throw new PaymentError('rail-unavailable', `The node made an unfit invoice. ${why}`)
+    payee ||= invoice.payee
     const details = { hash: invoice.hash, ...(salt !== undefined && { salt }) }
     return { ...terms, payee: invoice.payee, timeoutMs, details, invoice: made.invoice }
   }
@@ -193,6 +201,18 @@ export function lightning(settings: LightningSettings): Rail<Details, Proof> {
     if (found?.state === 'held' || found?.state === 'open') await node.cancel?.(hash)
   }
 
+  /** What is settled is final at once. Who does not tell its key tells it in its first invoice. */
+  async function holdings(): Promise<Holdings> {
+    const height = clock.now()
+    const amount = (await node.balance?.()) ?? 0n
+    const coin = { asset: bitcoinOn(network), amount, costs: `gas:${network}` }
+    return {
+      height,
+      list: payee === '' ? [] : [{ account: payee, use: 'payee', ...coin }],
+      includes: async (references) => new Set(references),
+    }
+  }
+
   function told(offer: Offer<Details>, found: InvoiceState | undefined): Settlement | undefined {
     if (found?.state !== 'settled' && found?.state !== 'cancelled') return undefined
     taking.delete(offer.details.hash)
@@ -238,6 +258,7 @@ export function lightning(settings: LightningSettings): Rail<Details, Proof> {
     settle,
     find,
     ...(node.can.hold && node.can.lookup && { release }),
+    ...(settings.compare && { holdings }),
     ...(node.can.pay && { refund: createPayout({ ...settings, network }) }),
     close: () => node.close(),
   }

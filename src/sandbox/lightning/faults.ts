@@ -53,6 +53,7 @@ export function faulty(
     pay: (request, signal) => line('pay', node.pay(request, signal)),
     payment: (hash) => line('payment', node.payment(hash)),
     fetchInvoice: (offer, msat) => line('fetchInvoice', node.fetchInvoice(offer, msat)),
+    balance: () => line('balance', node.balance()),
     close: () => node.close(),
   }
 }

@@ -369,6 +369,9 @@ export function createLdkNode(settings: LdkSettings): LdkNode {
     return reasons[known] ?? 'The payment failed.'
   }
 
+  const balanceMsat = (): bigint =>
+    sum(engine.manager.list_usable_channels(), (one) => one.get_outbound_capacity_msat())
+
   return {
     name,
     publicKey,
@@ -385,8 +388,8 @@ export function createLdkNode(settings: LdkSettings): LdkNode {
     made: recall,
     sent: (hash) => sent.get(hash),
     outcome,
-    balanceMsat: () =>
-      sum(engine.manager.list_usable_channels(), (one) => one.get_outbound_capacity_msat()),
+    balance: async () => balanceMsat(),
+    balanceMsat,
     createOffer,
     stick(on) {
       sticky = on

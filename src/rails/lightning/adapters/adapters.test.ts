@@ -1016,4 +1016,35 @@ describe('only here', () => {
     amount = 21_000
     assert.equal(await node.payment?.(made.hash), undefined)
   })
+
+  test('lnd counts what is locked and what commitments of its own channels cost', async (t) => {
+    const amount = (msat: string): JsonObject => ({ sat: '0', msat })
+    const { node } = await start(t, lnd, ({ path }) =>
+      path === '/v1/channels'
+        ? json({
+            channels: [
+              { initiator: true, commit_fee: '700', local_balance: '1' },
+              { initiator: false, commit_fee: '900' },
+            ],
+          })
+        : json({
+            local_balance: amount('21000001'),
+            unsettled_local_balance: amount('5000'),
+            remote_balance: amount('77'),
+          }),
+    )
+    assert.equal(await node.balance?.(), 21_000_001n + 5_000n + 700_000n)
+  })
+
+  test('phoenixd and lnbits tell what they hold, each in its own unit', async (t) => {
+    const phoenix = await start(t, phoenixd, () => json({ balanceSat: 21, feeCreditSat: 3 }))
+    assert.equal(await phoenix.node.balance?.(), 21_000n)
+    const bits = await start(t, lnbits, () => json({ name: 'shop', balance: 21_001 }))
+    assert.equal(await bits.node.balance?.(), 21_001n)
+  })
+
+  test('what a back end tells of its balance in no number is not believed', async (t) => {
+    const { node } = await start(t, lnbits, () => json({ name: 'shop', balance: -1 }))
+    await assert.rejects(node.balance?.() ?? Promise.resolve(), fault('rail-unavailable'))
+  })
 })

@@ -14,6 +14,7 @@ import {
   readHex32,
   readObject,
   readText,
+  readWhole,
   toNumber,
   toSat,
 } from './read.ts'
@@ -77,6 +78,8 @@ export function createLnbits(settings: LnbitsSettings): LightningNode {
       const row = await find(hash)
       return row?.incoming ? stateOf(row) : undefined
     },
+    balance: async () =>
+      readWhole(demand(await http.ask({ method: 'GET', path: '/api/v1/wallet' })), 'balance'),
     ...(pay &&
       createPay({
         clock,

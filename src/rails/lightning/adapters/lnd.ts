@@ -72,6 +72,21 @@ export function createLnd(settings: LndSettings): LightningNode {
     return answer.ok || !unknown(answer.said) ? readInvoiceState(demand(answer)) : undefined
   }
 
+  /** Whoever opened a channel pays its commitment, whose fee comes and goes: it is counted as still there. */
+  async function balance(): Promise<bigint> {
+    const [sums, listed] = await Promise.all(
+      ['/v1/balance/channels', '/v1/channels'].map(async (path) =>
+        demand(await http.ask({ method: 'GET', path })),
+      ),
+    )
+    const parts = ['local_balance', 'unsettled_local_balance', 'pending_open_local_balance']
+    const msats = parts.map((part) => readWhole(readObject(sums?.[part] ?? {}, part), 'msat'))
+    const fees = readList(listed?.['channels'] ?? [], 'channels')
+      .filter(({ initiator }) => initiator === true)
+      .map((channel) => readWhole(channel, 'commit_fee') * 1000n)
+    return [...msats, ...fees].reduce((sum, msat) => sum + msat, 0n)
+  }
+
   async function look(hash: string): Promise<PaymentState | undefined> {
     // The path takes URL-safe base64 with its padding.
     const path = `/v2/router/track/${encodeURIComponent(toUrlBase64(hash))}`
@@ -96,6 +111,7 @@ export function createLnd(settings: LndSettings): LightningNode {
       return { invoice: readText(made, 'payment_request'), hash: fromBase64(made, 'r_hash') }
     },
     invoice,
+    balance,
     settle: (preimage) =>
       reach(
         NAME,

@@ -70,6 +70,10 @@ export function createPhoenixd(settings: PhoenixdSettings): LightningNode {
       const found = await find(`/payments/incoming/${hash}`)
       return found && readInvoiceState(found)
     },
+    async balance() {
+      const said = demand(await http.ask({ method: 'GET', path: '/getbalance' }))
+      return readWhole(said, 'balanceSat') * 1000n
+    },
     ...(pay &&
       createPay({
         clock,
