@@ -9,8 +9,11 @@ import { writeMoney } from '../core/money.ts'
 import { PaymentError } from '../core/problem.ts'
 import { startGateway } from '../gateway/gateway.ts'
 import type { Gateway } from '../gateway/gateway.ts'
+import { openOffice } from '../gateway/office.ts'
+import type { Office } from '../gateway/office.ts'
 import { adminOf, listenOf, openHouse, readSource, tlsOf } from '../gateway/open.ts'
 import type { DocumentHouse } from '../gateway/open.ts'
+import { observers } from '../watch/index.ts'
 import { exits, Failure } from './command.ts'
 import type { Call, Command } from './command.ts'
 import type { Terminal } from './terminal.ts'
@@ -42,13 +45,15 @@ export const gateway: Command = {
   async run(call) {
     const { arguments: args, terminal } = call
     const json = args.flag('json') || !terminal.readable
-    const observe = json ? createLog(terminal) : createLive(terminal)
     const file = fileOf(call)
     terminal.progress('Opening the books and the rails …')
     const source = await sourceOf(call, file)
+    const office = await named(file, () => openOffice(source))
+    const observe = observers(json ? createLog(terminal) : createLive(terminal), office.observe)
     const open = await named(file, () => openHouse(source, { observe }))
-    const running = await named(file, () => start(source, open, observe))
-    await serve(running, { call, file, open, source, observe, json })
+    office.use(open.parts)
+    const running = await named(file, () => start(source, open, office, observe))
+    await serve(running, { call, file, open, source, office, observe, json })
     return exits.ok
   },
 }
@@ -83,6 +88,7 @@ export async function named<T>(file: string, act: () => Promise<T>): Promise<T> 
 async function start(
   source: Source,
   open: DocumentHouse,
+  office: Office,
   observe: (event: Event) => void,
 ): Promise<Gateway> {
   const { drain, notice } = source.document.timeouts ?? {}
@@ -91,6 +97,8 @@ async function start(
     return await startGateway({
       ...{ listen: await listenOf(source), open, observe },
       ...(admin && { admin }),
+      beside: (request, response) => office.serve(request, response),
+      beforeClose: () => office.close(),
       ...(drain !== undefined && { drainMs: durationOf(drain) }),
       ...(notice !== undefined && { noticeMs: durationOf(notice) }),
     })
@@ -107,6 +115,7 @@ interface Running {
   readonly file: string
   readonly open: DocumentHouse
   readonly source: Source
+  readonly office: Office
   readonly observe: (event: Event) => void
   readonly json: boolean
 }
@@ -128,7 +137,7 @@ async function serve(running: Gateway, parts: Running): Promise<void> {
 
 /** One at a time: the next begins when the one before has ended. */
 function createReload(running: Gateway, parts: Running): () => Promise<void> {
-  const { call, file, observe } = parts
+  const { call, file, observe, office } = parts
   let { open, source } = parts
   let busy = Promise.resolve()
   async function again(): Promise<void> {
@@ -138,6 +147,7 @@ function createReload(running: Gateway, parts: Running): () => Promise<void> {
       if (moved) throw new DocumentError(file, [moved])
       const tls = await named(file, () => tlsOf(next))
       const house = await named(file, () => openHouse(next, { observe, before: open }))
+      office.use(house.parts)
       running.replace(house, tls)
       ;[open, source] = [house, next]
       call.terminal.note(`${file} was read anew.`)

@@ -181,6 +181,8 @@ function createLive(terminal: Terminal): (event: Event) => void {
           event,
           `${terminal.paint('red', 'fault')} in ${event.where}: ${sentenceOf(event.error)}`,
         )
+      case 'mismatch':
+        return say(event, `${terminal.paint('red', 'mismatch')} ${writeMoney(event.amount)}`)
       case 'delivered':
       case 'reserved':
       case 'paid':

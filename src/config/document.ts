@@ -120,6 +120,14 @@ export interface ListenEntry {
   tls?: { cert: string; key: string } | undefined
 }
 
+/** Where events of the books are posted to. */
+export interface WebhookEntry {
+  name?: string | undefined
+  url: TextRef
+  secret: SecretRef
+  private?: boolean | undefined
+}
+
 /** A gateway's configuration, as it is written. */
 export interface Document {
   $schema?: string | undefined
@@ -129,6 +137,14 @@ export interface Document {
   realm?: string | undefined
   secret: Several<SecretRef>
   restoredAt?: string | undefined
+  dashboard?:
+    | {
+        token: SecretRef
+        hosts?: string[] | undefined
+        explorers?: Record<string, string> | undefined
+      }
+    | undefined
+  events?: { webhooks?: WebhookEntry[] | undefined; file?: string | undefined } | undefined
   ledger?: string | { postgres: TextRef; schema?: string | undefined } | undefined
   vault?: string | { directory: string; size?: string | undefined } | undefined
   rails: { evm?: Several<EvmEntry> | undefined; lightning?: LightningEntry | undefined }
@@ -388,6 +404,13 @@ const Route = object({
   timeout: v.optional(v.pipe(Duration, say('Until the head of the upstream’s answer.'))),
 })
 
+const Webhook = object({
+  name: v.optional(v.pipe(Words, say('Its place in the books: another name begins anew.'))),
+  url: TextRef,
+  secret: v.pipe(SecretRef, say('Signs them, as Standard Webhooks says: "whsec_…".')),
+  private: v.optional(v.pipe(Flag, say('Whether it may be in a private network.'))),
+})
+
 const Listen = object({
   address: Address,
   tls: v.optional(object({ cert: Words, key: Words })),
@@ -422,6 +445,27 @@ export const DocumentSchema: v.GenericSchema<Document> = object({
         'The books are a file, or { postgres: URL }.',
       ),
       say('The books: a file of SQLite (tolsey.sqlite if absent), or PostgreSQL.'),
+    ),
+  ),
+  dashboard: v.optional(
+    v.pipe(
+      object({
+        token: v.pipe(SecretRef, say('What the operator logs in with: at least 20 characters.')),
+        hosts: v.optional(v.pipe(v.array(Words), say('Names under which it is reached.'))),
+        explorers: v.optional(
+          v.pipe(v.record(v.string(), Words), say('Where transactions are looked at, by network.')),
+        ),
+      }),
+      say('The dashboard, at the admin address.'),
+    ),
+  ),
+  events: v.optional(
+    v.pipe(
+      object({
+        webhooks: v.optional(v.array(Webhook)),
+        file: v.optional(v.pipe(Words, say('Events as lines of JSON.'))),
+      }),
+      say('What happens in the books, told to others.'),
     ),
   ),
   restoredAt: v.optional(
@@ -605,6 +649,8 @@ function examine(document: Document, text: Text): readonly Mistake[] {
         text.mistake(['routes', key, 'keep'], 'Kept answers need a "vault" to lie in. Name one.'),
       )
   }
+  if (document.dashboard && document.admin === undefined)
+    found.push(text.mistake(['dashboard'], 'The dashboard is at the "admin" address. Name one.'))
   if (found.length === 0) tried(['routes'], () => readRoutes(salesOf(document), plans))
   if (typeof document.default === 'object')
     upstream(['default', 'upstream'], document.default.upstream)

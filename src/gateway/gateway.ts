@@ -25,6 +25,8 @@ export interface GatewaySettings {
   readonly open: OpenHouse
   /** Answers what is asked beside health at `admin`; nothing is there if absent. */
   readonly beside?: Listeners['serve']
+  /** Awaited when everybody was served, before the books are closed. */
+  readonly beforeClose?: () => Promise<void>
   readonly drainMs?: number
   /** How long it says that it is not ready before it lets nobody new in: time for a load balancer to look. None if absent. */
   readonly noticeMs?: number
@@ -120,6 +122,7 @@ export async function startGateway(settings: GatewaySettings): Promise<Gateway> 
     stopping = true
     if (noticeMs > 0) await clock.sleep(noticeMs)
     await outer.drain(drainMs)
+    await settings.beforeClose?.()
     void leave(current)
     await Promise.all(ending)
     await inner?.drain(0)

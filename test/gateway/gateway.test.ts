@@ -2,11 +2,21 @@
 import assert from 'node:assert/strict'
 import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { after, before, describe, test } from 'node:test'
+import { verifyWebhook } from '../../src/outbox/index.ts'
 import { createTrustCheck } from '../../src/gateway/trust.ts'
 import { freePort } from '../ports.ts'
 import { tolsey } from '../tolsey.ts'
-import { createBuyerOf, openStage, serve, startGateway, UPSTREAM_SECRET } from './stage.ts'
+import {
+  createBuyerOf,
+  DASHBOARD_TOKEN,
+  openStage,
+  serve,
+  startGateway,
+  UPSTREAM_SECRET,
+  WEBHOOK_SECRET,
+} from './stage.ts'
 import type { Stage } from './stage.ts'
 
 let stage: Stage
@@ -57,6 +67,49 @@ describe('tolsey gateway', () => {
     assert.equal((await fetch(`${upstream.url}/base/api/weather`)).status, 403)
     assert.equal((await fetch(`${gateway.admin}/readyz`)).status, 200)
     assert.equal(await gateway.stop(), 0)
+  })
+
+  test('shows its operator what happens, and tells it to others', async (t) => {
+    const upstream = await serve((_, response) => response.end('goods'))
+    t.after(upstream.close)
+    const told: string[] = []
+    const hook = await serve((request, response) => {
+      void text(request).then((body) => {
+        const fields = new Headers(request.headers as Record<string, string>)
+        const said = verifyWebhook(fields, body, { secrets: WEBHOOK_SECRET })
+        told.push(said.ok ? (JSON.parse(body) as { readonly type: string }).type : said.why)
+        response.end()
+      })
+    })
+    t.after(hook.close)
+    const file = join(stage.directory, 'events.ndjson')
+    const gateway = await startGateway(
+      stage,
+      [
+        'dashboard: { token: { env: DASHBOARD_TOKEN } }',
+        `events: { file: "${file}", webhooks: [{ url: "${hook.url}", secret: { env: WEBHOOK_SECRET }, private: true }] }`,
+        `upstreams: { api: "${upstream.url}" }`,
+        'routes: { GET /goods: 0.01 USD }',
+        '',
+      ].join('\n'),
+    )
+    t.after(gateway.stop)
+    const payer = await createBuyerOf(stage.chain)
+    assert.equal(await (await payer.fetch(`${gateway.origin}/goods`)).text(), 'goods')
+
+    const scraped = await (await fetch(`${gateway.admin}/metrics`)).text()
+    assert.match(scraped, /^tolsey_sales_total\{[^}]*rail="evm"[^}]*\} 1$/m)
+    const page = await fetch(gateway.admin, { headers: { accept: 'text/html' } })
+    assert.match(await page.text(), /<!doctype html>/i)
+    assert.equal((await fetch(`${gateway.admin}/api/payments`)).status, 401)
+    const headers = { authorization: `Bearer ${DASHBOARD_TOKEN}` }
+    const listed = await fetch(`${gateway.admin}/api/payments`, { headers })
+    assert.deepEqual([listed.status, (await listed.text()).includes('GET /goods')], [200, true])
+
+    while (!told.includes('tolsey.sale.posted')) await new Promise((done) => setTimeout(done, 20))
+    assert.equal(await gateway.stop(), 0)
+    assert.match(await readFile(file, 'utf8'), /"type":"tolsey.sale.posted"/)
+    assert.ok(told.every((type) => type.startsWith('tolsey.')), told.join())
   })
 
   test('that begins to stop serves whoever is within, says so, and lets nobody new in', async (t) => {

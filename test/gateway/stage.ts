@@ -23,6 +23,9 @@ import { ending, spawnTolsey } from '../tolsey.ts'
 export const SECRET = 'uW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA'
 export const UPSTREAM_SECRET = 'Qz7Lk2Wm9Xc4Vb6Nn1As8Df3Gh5Jk0PoT'
 
+export const DASHBOARD_TOKEN = 'a-token-of-twenty-characters-and-more'
+export const WEBHOOK_SECRET: string = `whsec_${Buffer.from(UPSTREAM_SECRET).toString('base64')}`
+
 /** A place to run gateways in. */
 export interface Stage {
   readonly chain: Chain
@@ -51,7 +54,7 @@ export async function openStage(): Promise<Stage> {
   ].join('\n')
   return {
     ...{ chain, directory, common, payTo: payee.address },
-    env: { SECRET, UPSTREAM_SECRET, RPC: chain.rpc, SENDER_KEY: sender.privateKey },
+    env: { SECRET, UPSTREAM_SECRET, DASHBOARD_TOKEN, WEBHOOK_SECRET, RPC: chain.rpc, SENDER_KEY: sender.privateKey },
     async close() {
       await chain.stop()
       await rm(directory, { recursive: true, force: true })

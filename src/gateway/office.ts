@@ -1,0 +1,117 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { createAdmin, createHub } from '../admin/index.ts'
+import type { Admin } from '../admin/index.ts'
+import type { Document } from '../config/document.ts'
+import { createSecrets } from '../config/registry.ts'
+import type { Secrets, Source } from '../config/registry.ts'
+import type { Event, Observe } from '../core/event.ts'
+import type { Ledger } from '../core/ports.ts'
+import { file, gaugesOf, openOutbox, webhook } from '../outbox/index.ts'
+import type { Outbox, Sink } from '../outbox/index.ts'
+import { metrics, observers } from '../watch/index.ts'
+import type { SharedParts } from './open.ts'
+
+/** What the operator sees of a gateway: metrics, the dashboard, and what is told to others. */
+export interface Office {
+  /** Goes into the seller, beside what else listens. */
+  readonly observe: Observe
+  /** Answers what is asked at the admin listener beside health. */
+  serve(request: IncomingMessage, response: ServerResponse): void
+  /** Works with these parts from now on; at the first call and after each reload. */
+  use(parts: SharedParts): void
+  /** Before the books are closed. */
+  close(): Promise<void>
+}
+
+/**
+ * Opens the office that a document asks for. Metrics are always there; the dashboard where it has a token; events where they
+ * have somewhere to go.
+ * @throws {DocumentError} when a secret is not there, {RangeError} with a sentence for what cannot be meant.
+ */
+export async function openOffice(source: Source): Promise<Office> {
+  const { document } = source
+  const secrets = createSecrets(source)
+  const sinks = await sinksOf(source, secrets)
+  const hub = createHub()
+  let outbox: Outbox | undefined
+  let ledger: Ledger | undefined
+  let parts: SharedParts | undefined
+  const counted = metrics({ gauges: gaugesOf({ status: () => outbox?.status() ?? [] }) })
+  const { dashboard } = document
+  const admin = dashboard && openDashboard(dashboard, await secrets.text(dashboard.token, tokenAt))
+  const observe = observers(counted.observe, hub.observe, (event: Event) => outbox?.observe(event))
+
+  function openDashboard(
+    { hosts, explorers }: NonNullable<Document['dashboard']>,
+    token: string,
+  ): Admin {
+    const { limits } = document
+    return createAdmin({
+      token,
+      hub,
+      observe: counted.observe,
+      shop() {
+        if (!parts) throw new Error('The gateway is not open yet.')
+        const { seller, rails, ledger: books } = parts
+        return {
+          ...{ gate: seller.gate, ledger: books, rails },
+          ...(seller.plans && { plans: seller.plans }),
+          ...(limits && { limits }),
+        }
+      },
+      ...(hosts && { hosts }),
+      ...(explorers && { explorers }),
+    })
+  }
+
+  async function follow(books: Ledger): Promise<void> {
+    await outbox?.close()
+    const [name = ''] = [document.origin].flat()
+    outbox = openOutbox({ ledger: books, source: name, sinks, observe: counted.observe })
+  }
+
+  let following = Promise.resolve()
+  return {
+    observe,
+    serve(request, response) {
+      const { pathname } = new URL(request.url ?? '/', 'http://admin')
+      if (pathname === '/metrics' && request.method === 'GET') {
+        const { contentType, text } = counted.write(request.headers.accept)
+        return void response.writeHead(200, { 'Content-Type': contentType }).end(text)
+      }
+      if (admin) return admin.handle(request, response)
+      const there = 'There are /healthz, /readyz and /metrics.\n'
+      return void response.writeHead(404, { 'Content-Type': 'text/plain' }).end(there)
+    },
+    use(next) {
+      parts = next
+      if (sinks.length === 0 || ledger === next.ledger) return
+      ledger = next.ledger
+      const books = ledger
+      following = following.then(() => follow(books))
+    },
+    async close() {
+      admin?.close()
+      await following
+      await outbox?.close()
+    },
+  }
+}
+
+const tokenAt = ['dashboard', 'token'] as const
+
+async function sinksOf({ document: { events } }: Source, secrets: Secrets): Promise<Sink[]> {
+  const { webhooks = [], file: path } = events ?? {}
+  const posts = webhooks.map(async ({ name, url, secret, private: isPrivateAllowed }, i) =>
+    webhook({
+      name: name ?? `webhook-${i + 1}`,
+      url: await secrets.text(url, ['events', 'webhooks', i, 'url']),
+      secrets: await secrets.text(secret, ['events', 'webhooks', i, 'secret']),
+      ...(isPrivateAllowed !== undefined && { isPrivateAllowed }),
+    }),
+  )
+  return [
+    ...(await Promise.all(posts)),
+    ...(path === undefined ? [] : [file({ name: 'file', path })]),
+  ]
+}
