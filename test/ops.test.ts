@@ -62,7 +62,9 @@ test('Kubernetes starts what may not be root, may not write, and is given the sa
     documents.map(({ kind }) => kind),
     ['Deployment', 'Service', 'PodDisruptionBudget'],
   )
-  const { template } = documents[0]?.spec as {
+  const [deployment] = documents
+  assert.ok(deployment)
+  const { template } = deployment.spec as {
     readonly template: {
       readonly spec: {
         readonly securityContext: Readonly<Record<string, unknown>>

@@ -35,6 +35,17 @@ export interface EvmEntry {
   quorum?: number | undefined
   batcher?: string | undefined
   gasBudgetWei?: string | undefined
+  refundSigner?: SecretRef | undefined
+  sweep?: SweepEntry | undefined
+}
+
+/** By which rule money goes to a cold account. */
+export interface SweepEntry {
+  treasury: string
+  above: string
+  keep: string
+  every?: string | undefined
+  treasuryConfirmed?: string | undefined
 }
 
 /** A Lightning node; exactly one of its kinds. */
@@ -253,14 +264,23 @@ function several<const S extends v.GenericSchema>(one: S, sentence: string) {
 }
 
 const Facilitator = object({ url: Url, headers: v.optional(v.record(v.string(), TextRef)) })
+const Account = v.pipe(
+  v.string('An account is written like "0x…" with 40 digits.'),
+  v.regex(/^0x[0-9a-fA-F]{40}$/, 'An account is written like "0x…" with 40 digits.'),
+)
+const Sweep = object({
+  treasury: v.pipe(Account, say('The cold account. Sealed in the books at its first use.')),
+  above: v.pipe(Price, say('More than this lies there when a sweep is made.')),
+  keep: v.pipe(Price, say('What stays, for refunds.')),
+  every: v.optional(v.pipe(Duration, say('At most one sweep in this time (1d).'))),
+  treasuryConfirmed: v.optional(
+    v.pipe(Words, say('The fingerprint of another treasury than the books know.')),
+  ),
+})
 const Evm = v.pipe(
   object({
     network: v.pipe(Words, say('base, base-sepolia, or CAIP-2 such as eip155:8453.')),
-    payTo: v.pipe(
-      v.string('An account is written like "0x…" with 40 digits.'),
-      v.regex(/^0x[0-9a-fA-F]{40}$/, 'An account is written like "0x…" with 40 digits.'),
-      say('The account that earns.'),
-    ),
+    payTo: v.pipe(Account, say('The account that earns.')),
     rpc: v.optional(
       v.pipe(
         several(TextRef, 'An endpoint belongs here, or a list of them.'),
@@ -288,6 +308,12 @@ const Evm = v.pipe(
     gasBudgetWei: v.optional(
       v.pipe(v.string(), v.regex(/^\d{1,30}$/, 'Gas is a whole number of wei, as text.')),
     ),
+    refundSigner: v.optional(
+      v.pipe(SecretRef, say('The key that gives money back: that of "payTo", for sweeps too.')),
+    ),
+    sweep: v.optional(
+      v.pipe(Sweep, say('Moves what is above a floor to a cold account. Needs "refundSigner".')),
+    ),
   }),
   v.check(
     ({ signer, facilitator }) => (signer === undefined) !== (facilitator === undefined),
@@ -296,6 +322,10 @@ const Evm = v.pipe(
   v.check(
     ({ signer, rpc }) => signer === undefined || rpc !== undefined,
     'A "signer" needs an "rpc": the endpoint of its chain.',
+  ),
+  v.check(
+    ({ sweep, refundSigner }) => sweep === undefined || refundSigner !== undefined,
+    'A "sweep" needs a "refundSigner": the key of "payTo".',
   ),
   v.check(
     ({ facilitator, rpc }) => facilitator === undefined || rpc === undefined,

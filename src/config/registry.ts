@@ -5,11 +5,20 @@ import type { OpenSeller, SellerSettings } from '../adapters/seller.ts'
 import { createSeller } from '../adapters/seller.ts'
 import type { Observe } from '../core/event.ts'
 import type { Clock, Ledger, Mint, Protocol, Rail, Service } from '../core/ports.ts'
+import { readPrice } from '../core/money.ts'
 import { PaymentError } from '../core/problem.ts'
+import type { SweepRule } from '../rails/evm/sweep.ts'
 import type { LightningNode } from '../rails/lightning/node.ts'
 import type { JwtKey } from '../tokens/jwt/key.ts'
-import { plansOf, sizeOf } from './document.ts'
-import type { Document, EvmEntry, LightningEntry, SecretRef, TextRef } from './document.ts'
+import { durationOf, plansOf, sizeOf } from './document.ts'
+import type {
+  Document,
+  EvmEntry,
+  LightningEntry,
+  SecretRef,
+  SweepEntry,
+  TextRef,
+} from './document.ts'
 import type { Mistake, Steps, Text } from './document-text.ts'
 import { SettingError } from './load.ts'
 
@@ -204,14 +213,18 @@ async function openEvm(
   { clock, observe }: OpenOptions,
 ): Promise<Rail> {
   const { network, payTo, rpc = [], signer = [], facilitator, gasBudgetWei } = entry
-  const { confirmations, quorum, batcher } = entry
+  const { confirmations, quorum, batcher, refundSigner, sweep } = entry
   if (facilitator) return await openFacilitated(entry, [facilitator].flat(), at, secrets, clock)
   const { evm } = await wanted('viem', () => import('../rails/evm/rail.ts'))
   const keys = await all([signer].flat(), (ref) => secrets.text(ref, [...at, 'signer']))
   return evm({
     ...{ network, payTo, ledger },
     rpc: await all([rpc].flat(), (ref) => secrets.text(ref, [...at, 'rpc'])),
-    signer: keys.map((key) => (/^[0-9a-fA-F]{64}$/.test(key) ? `0x${key}` : key)),
+    signer: keys.map(keyOf),
+    ...(refundSigner && {
+      refundSigner: keyOf(await secrets.text(refundSigner, [...at, 'refundSigner'])),
+    }),
+    ...(sweep && { sweep: sweepOf(sweep) }),
     ...(confirmations !== undefined && { confirmations }),
     ...(quorum !== undefined && { quorum }),
     ...(batcher !== undefined && { batcher }),
@@ -219,6 +232,18 @@ async function openEvm(
     ...(clock && { clock }),
     ...(observe && { observe }),
   })
+}
+
+function keyOf(key: string): string {
+  return /^[0-9a-fA-F]{64}$/.test(key) ? `0x${key}` : key
+}
+
+function sweepOf({ treasury, above, keep, every, treasuryConfirmed }: SweepEntry): SweepRule {
+  return {
+    ...{ treasury, above: readPrice(above), keep: readPrice(keep) },
+    ...(every !== undefined && { everyMs: durationOf(every) }),
+    ...(treasuryConfirmed !== undefined && { treasuryConfirmed }),
+  }
 }
 
 async function openFacilitated(

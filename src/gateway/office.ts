@@ -5,11 +5,16 @@ import type { Document } from '../config/document.ts'
 import { createSecrets } from '../config/registry.ts'
 import type { Secrets, Source } from '../config/registry.ts'
 import type { Event, Observe } from '../core/event.ts'
-import type { Ledger } from '../core/ports.ts'
+import { systemClock } from '../core/clock.ts'
+import type { Clock, Ledger, Rail } from '../core/ports.ts'
 import { file, gaugesOf, openOutbox, webhook } from '../outbox/index.ts'
 import type { Outbox, Sink } from '../outbox/index.ts'
+import { createReconciler } from '../reconcile/index.ts'
 import { metrics, observers } from '../watch/index.ts'
 import type { SharedParts } from './open.ts'
+
+/** How often it is looked whether a sweep is due. */
+export const SWEEP_EVERY_MS = 300_000
 
 /** What the operator sees of a gateway: metrics, the dashboard, and what is told to others. */
 export interface Office {
@@ -28,7 +33,10 @@ export interface Office {
  * have somewhere to go.
  * @throws {DocumentError} when a secret is not there, {RangeError} with a sentence for what cannot be meant.
  */
-export async function openOffice(source: Source): Promise<Office> {
+export async function openOffice(
+  source: Source,
+  { clock = systemClock }: { readonly clock?: Clock } = {},
+): Promise<Office> {
   const { document } = source
   const secrets = createSecrets(source)
   const sinks = await sinksOf(source, secrets)
@@ -70,7 +78,31 @@ export async function openOffice(source: Source): Promise<Office> {
     outbox = openOutbox({ ledger: books, source: name, sinks, observe: counted.observe })
   }
 
+  let stop = new AbortController()
   let following = Promise.resolve()
+
+  /** Looks after the money, for as long as these parts are in use. */
+  function tend({ ledger: books, rails }: SharedParts): void {
+    stop.abort()
+    stop = new AbortController()
+    const { signal } = stop
+    const fault = (where: string) => (error: unknown) =>
+      observe({ type: 'fault', at: clock.now(), where, error })
+    createReconciler({ ledger: books, rails, observe, clock }).run(signal).catch(fault('reconcile'))
+    sweepAll(rails.filter(isSweeping), signal, fault('sweep')).catch(fault('sweep'))
+  }
+
+  async function sweepAll(
+    rails: readonly Sweeping[],
+    signal: AbortSignal,
+    fault: (error: unknown) => void,
+  ): Promise<void> {
+    while (rails.length > 0 && !signal.aborted) {
+      for (const rail of rails) await rail.sweep().catch(fault)
+      await clock.sleep(SWEEP_EVERY_MS, signal)
+    }
+  }
+
   return {
     observe,
     serve(request, response) {
@@ -84,6 +116,7 @@ export async function openOffice(source: Source): Promise<Office> {
       return void response.writeHead(404, { 'Content-Type': 'text/plain' }).end(there)
     },
     use(next) {
+      if (parts !== next) tend(next)
       parts = next
       if (sinks.length === 0 || ledger === next.ledger) return
       ledger = next.ledger
@@ -91,11 +124,18 @@ export async function openOffice(source: Source): Promise<Office> {
       following = following.then(() => follow(books))
     },
     async close() {
+      stop.abort()
       admin?.close()
       await following
       await outbox?.close()
     },
   }
+}
+
+type Sweeping = Rail & { sweep(): Promise<unknown> }
+
+function isSweeping(rail: Rail): rail is Sweeping {
+  return 'sweep' in rail
 }
 
 const tokenAt = ['dashboard', 'token'] as const

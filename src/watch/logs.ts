@@ -17,6 +17,7 @@ const levels: Readonly<Partial<Record<Event['type'], Level>>> = {
   unknown: 'warn',
   lost: 'warn',
   undone: 'error',
+  mismatch: 'error',
   fault: 'error',
 }
 
@@ -50,7 +51,10 @@ export function logs({ write, level = 'info' }: LogsSettings): Observe {
 }
 
 /** Members that are written as they are: names and sentences of our own. */
-const PLAIN = ['code', 'key', 'of', 'payer', 'reference', 'account', 'rail', 'network'] as const
+const PLAIN = [
+  ...['code', 'key', 'of', 'payer', 'reference', 'account', 'rail', 'network'],
+  ...['holder', 'finding'],
+] as const
 
 /** What an event says, as far as it may be told. */
 export function factsOf(event: Event): JsonObject {

@@ -43,6 +43,11 @@ export function metrics({ gauges = [] }: { readonly gauges?: readonly Gauge[] } 
     unknown: createCounter('tolsey_unknowns', 'Payments whose outcome was not known.'),
     undone: createCounter('tolsey_undone', 'Sales that vanished from their network.'),
     refunded: createCounter('tolsey_refunds', 'Refunds that were settled.'),
+    mismatch: createCounter('tolsey_mismatches', 'Differences between books and world.', [
+      'rail',
+      'network',
+      'finding',
+    ]),
     delivered: createCounter('tolsey_deliveries', 'Answers whose first byte has left.'),
     paid: createCounter('tolsey_purchases', 'Purchases of this process that were paid.'),
     lost: createCounter('tolsey_purchases_lost', 'Purchases that were paid and will not come.'),
@@ -100,6 +105,9 @@ export function metrics({ gauges = [] }: { readonly gauges?: readonly Gauge[] } 
       case 'lost':
       case 'delivered':
         counts[event.type].add([])
+        break
+      case 'mismatch':
+        counts.mismatch.add([event.rail, event.network, event.finding])
         break
       case 'fault':
         counts.fault.add([event.where])

@@ -25,9 +25,11 @@ const ERROR = 2
 /** What ends the span of a payment. */
 const ENDS: ReadonlySet<string> = new Set(['settled', 'voided', 'unknown'])
 /** What has a span of its own, without length. */
-const MOMENTS: ReadonlySet<string> = new Set(['refused', 'undone', 'refunded', 'lost', 'fault'])
+const MOMENTS: ReadonlySet<string> = new Set([
+  ...['refused', 'undone', 'refunded', 'mismatch', 'lost', 'fault'],
+])
 /** What has gone wrong. */
-const WRONG: ReadonlySet<string> = new Set(['unknown', 'undone', 'lost', 'fault'])
+const WRONG: ReadonlySet<string> = new Set(['unknown', 'undone', 'mismatch', 'lost', 'fault'])
 
 /**
  * A subscriber that tells OpenTelemetry: a span `tolsey.payment` from the claim of a payment to its settlement, below the span

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { trace } from '@opentelemetry/api'
 import type { Event } from '../core/event.ts'
 import { PaymentError } from '../core/problem.ts'
 import { ask, createShop, priced, serve } from '../gate/fixture.test.ts'
@@ -294,4 +295,9 @@ describe('traces', () => {
     assert.deepEqual(spans.filter(({ until }) => until !== undefined).length, 1)
     assert.equal(spans[0]?.until, at)
   })
+})
+
+test('a tracer of OpenTelemetry’s own interface is one of ours', () => {
+  const observe = traces(trace.getTracer('tolsey'))
+  observe({ type: 'fault', at: 0, where: 'here', error: new Error('broken') })
 })

@@ -109,7 +109,10 @@ describe('tolsey gateway', () => {
     while (!told.includes('tolsey.sale.posted')) await new Promise((done) => setTimeout(done, 20))
     assert.equal(await gateway.stop(), 0)
     assert.match(await readFile(file, 'utf8'), /"type":"tolsey.sale.posted"/)
-    assert.ok(told.every((type) => type.startsWith('tolsey.')), told.join())
+    assert.ok(
+      told.every((type) => type.startsWith('tolsey.')),
+      told.join(),
+    )
   })
 
   test('that begins to stop serves whoever is within, says so, and lets nobody new in', async (t) => {

@@ -54,7 +54,14 @@ export async function openStage(): Promise<Stage> {
   ].join('\n')
   return {
     ...{ chain, directory, common, payTo: payee.address },
-    env: { SECRET, UPSTREAM_SECRET, DASHBOARD_TOKEN, WEBHOOK_SECRET, RPC: chain.rpc, SENDER_KEY: sender.privateKey },
+    env: {
+      SECRET,
+      UPSTREAM_SECRET,
+      DASHBOARD_TOKEN,
+      WEBHOOK_SECRET,
+      RPC: chain.rpc,
+      SENDER_KEY: sender.privateKey,
+    },
     async close() {
       await chain.stop()
       await rm(directory, { recursive: true, force: true })

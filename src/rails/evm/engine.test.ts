@@ -283,7 +283,9 @@ describe('many payments', () => {
         assert.equal(others.length, 1)
         const gas = (await gasOf(others)) / 50
         assert(gas <= ('batcher' in more ? 51_000 : 51_200), `${gas} gas`)
-        assert(calls.length <= 7, `${calls.length} calls`)
+        // How often receipts are looked for is a matter of the chain's pace.
+        const asked = calls.map(({ method }) => method).filter((m) => !/Receipt/.test(m))
+        assert(asked.length <= 4, asked.join())
       })
   })
 
