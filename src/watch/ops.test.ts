@@ -49,6 +49,10 @@ const happenings: readonly Event[] = [
   { type: 'unknown', at: 0, key },
   { type: 'undone', at: 0, key, reference: '', amount },
   { type: 'refunded', at: 0, key, of: key, reference: '', amount },
+  {
+    ...{ type: 'mismatch', at: 0, key, rail: '', network: '', holder: '' },
+    ...{ finding: 'missing', amount },
+  },
   { type: 'delivered', at: 0, key },
   { type: 'paid', at: 0, key, url: '', reference: '', amount },
   { type: 'lost', at: 0, key },

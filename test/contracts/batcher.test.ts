@@ -468,6 +468,8 @@ describe('the contract', () => {
 
   test('comes to its own address, whoever puts it there', async () => {
     const { deployer, salt, address } = artifact.deployment
+    // This chain begins with it; here it is one that has none.
+    await chain.request('anvil_setCode', [address, '0x'])
     const anybody = newPayee()
     await chain.fundEther(anybody, 10n ** 18n)
     await chain.send({ from: anybody, to: deployer, data: salt + artifact.bytecode.slice(2) })
