@@ -235,7 +235,8 @@ function isWhole(request: IncomingMessage): boolean {
   return request.complete || state?.ended === true
 }
 
-function afterWelcome(incoming: Incoming, welcome: () => void): Incoming {
+/** The same request, whose body is bid welcome before it is read. */
+export function afterWelcome(incoming: Incoming, welcome: () => void): Incoming {
   const { body } = incoming
   if (!body) return incoming
   return {

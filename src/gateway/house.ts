@@ -6,7 +6,7 @@ import { createDoor } from '../adapters/http.ts'
 import { send } from '../adapters/head.ts'
 import type { Incoming, Open, Seller } from '../adapters/http.ts'
 import { lend } from '../adapters/meter.ts'
-import { hasBody, incomingOf, pass } from '../adapters/node.ts'
+import { afterWelcome, hasBody, incomingOf, pass } from '../adapters/node.ts'
 import { createLocator } from '../adapters/origin.ts'
 import { systemChance, uuid } from '../core/chance.ts'
 import { systemClock } from '../core/clock.ts'
@@ -317,16 +317,4 @@ function createProxyCheck(proxies: CallerSettings): (address: string | undefined
   const nameOf = createCallers(proxies)
   const fields = { get: () => (proxies.field === 'forwarded' ? `for=${NOBODY}` : NOBODY) }
   return (address) => nameOf({ address, fields }) === `ip:${NOBODY}`
-}
-
-function afterWelcome(incoming: Incoming, welcome: () => void): Incoming {
-  const { body } = incoming
-  if (!body) return incoming
-  return {
-    ...incoming,
-    body: (bytesMax) => {
-      welcome()
-      return body(bytesMax)
-    },
-  }
 }

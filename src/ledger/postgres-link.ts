@@ -4,6 +4,7 @@ import type { ConnectionOptions } from 'node:tls'
 import type { Client, QueryResult } from 'pg'
 import { Bug } from '../core/assert.ts'
 import { PaymentError } from '../core/problem.ts'
+import type { Columns } from './columns.ts'
 
 /** Where the database is. What is left out is taken as the package `pg` takes it, from the usual `PG…` variables too. */
 export interface PostgresPlace {
@@ -24,9 +25,6 @@ export interface Statement {
   readonly name: string
   readonly text: string
 }
-
-/** A row as the database gives it. */
-export type Columns = Readonly<Record<string, unknown>>
 
 /** What came back of one statement. */
 export interface Said {

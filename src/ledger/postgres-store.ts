@@ -2,11 +2,13 @@ import { assert } from '../core/assert.ts'
 import type { Transfer } from '../core/ports.ts'
 import type { Command } from './commands.ts'
 import { writes } from './commands.ts'
-import type { Changes, Position, Standing, Store } from './page.ts'
-import type { Columns, Link, Statement } from './postgres-link.ts'
+import type { Changes, Store } from './page.ts'
+import { text, toLine, toPosition, toStanding, toTail } from './columns.ts'
+import type { Columns } from './columns.ts'
+import type { Link, Statement } from './postgres-link.ts'
 import { checkVersion, quoteSchema } from './postgres-schema.ts'
 import { readData, readMade } from './row.ts'
-import type { Line, Tail } from './row.ts'
+import type { Tail } from './row.ts'
 
 // Lists travel as text with a line for each: no name holds a control character, and JSON writes a line's end otherwise.
 // It is a third of the work that an array's own text takes at both ends.
@@ -426,48 +428,4 @@ function pathName(account: string, asset: string): string {
 
 function listName(prefix: string, after: string, limit: number): string {
   return `${prefix}\n${after}\n${limit}`
-}
-
-function toTail({ sequence, hash }: Columns): Tail {
-  return { sequence: whole(sequence), hash: text(hash) }
-}
-
-function toLine(row: Columns): Line {
-  const { at, key, type, data } = row
-  return { ...toTail(row), at: whole(at), key: text(key), type: text(type), data: text(data) }
-}
-
-function toPosition({ name, made, state, posted, steps }: Columns): Position {
-  assert(state === 'pending' || state === 'posted' || state === 'voided', 'a position has a state')
-  const rows: unknown = JSON.parse(text(steps))
-  assert(Array.isArray(rows), 'the steps of a position are a list')
-  return {
-    made: whole(made),
-    key: text(name),
-    state,
-    posted: BigInt(text(posted)),
-    steps: rows.map(whole),
-  }
-}
-
-function toStanding({ account, asset, posted, debits, credits }: Columns): Standing {
-  return {
-    account: text(account),
-    asset: text(asset),
-    posted: BigInt(text(posted)),
-    debits: BigInt(text(debits)),
-    credits: BigInt(text(credits)),
-  }
-}
-
-function text(value: unknown): string {
-  assert(typeof value === 'string', 'a column of text holds text')
-  return value
-}
-
-/** A bigint comes as text. */
-function whole(value: unknown): number {
-  const number = typeof value === 'string' ? Number(value) : value
-  assert(Number.isSafeInteger(number), 'a column of whole numbers holds one')
-  return Number(number)
 }

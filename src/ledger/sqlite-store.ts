@@ -3,8 +3,9 @@ import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { assert } from '../core/assert.ts'
 import { PaymentError } from '../core/problem.ts'
-import type { Changes, Position, Standing, Store } from './page.ts'
-import type { Line, Tail } from './row.ts'
+import { text, toLine, toPosition, toStanding, toTail } from './columns.ts'
+import type { Columns } from './columns.ts'
+import type { Changes, Store } from './page.ts'
 
 /** Marks a SQLite file as one of ours: `tols`. */
 export const APPLICATION_ID = 0x746f6c73
@@ -188,52 +189,8 @@ export function createStore(db: DatabaseSync): Store {
   }
 }
 
-type Columns = Readonly<Record<string, unknown>>
-
 function found<T>(row: Columns | undefined, read: (row: Columns) => T): T | undefined {
   return row && read(row)
-}
-
-function toTail({ sequence, hash }: Columns): Tail {
-  return { sequence: whole(sequence), hash: text(hash) }
-}
-
-function toLine(row: Columns): Line {
-  const { at, key, type, data } = row
-  return { ...toTail(row), at: whole(at), key: text(key), type: text(type), data: text(data) }
-}
-
-function toPosition({ made, key, state, posted, steps }: Columns): Position {
-  assert(state === 'pending' || state === 'posted' || state === 'voided', 'a position has a state')
-  const rows: unknown = JSON.parse(text(steps))
-  assert(Array.isArray(rows), 'the steps of a position are a list')
-  return {
-    made: whole(made),
-    key: text(key),
-    state,
-    posted: BigInt(text(posted)),
-    steps: rows.map(whole),
-  }
-}
-
-function toStanding({ account, asset, posted, debits, credits }: Columns): Standing {
-  return {
-    account: text(account),
-    asset: text(asset),
-    posted: BigInt(text(posted)),
-    debits: BigInt(text(debits)),
-    credits: BigInt(text(credits)),
-  }
-}
-
-function text(value: unknown): string {
-  assert(typeof value === 'string', 'a column of text holds text')
-  return value
-}
-
-function whole(value: unknown): number {
-  assert(Number.isSafeInteger(value), 'a column of whole numbers holds one')
-  return Number(value)
 }
 
 function pragma(db: DatabaseSync, name: string): unknown {
