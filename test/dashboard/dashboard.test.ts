@@ -118,7 +118,7 @@ describe('the dashboard in a browser', { skip }, () => {
 
   test('a payment arrives while one looks, and goes through its states', async () => {
     const rows = page.getByRole('region', { name: 'Latest payments' }).getByRole('row')
-    await page.getByText('GET /weather').first().waitFor()
+    await rows.filter({ hasText: 'GET /weather' }).first().waitFor()
     const before = await rows.count()
     const pass = await stage.begin('GET /live', '0.25 USD', 'live')
     const row = rows.filter({ hasText: 'GET /live' })
