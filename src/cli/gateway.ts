@@ -103,6 +103,7 @@ async function start(
       ...(notice !== undefined && { noticeMs: durationOf(notice) }),
     })
   } catch (error) {
+    await office.close()
     await open.house.close()
     await open.close()
     throw error

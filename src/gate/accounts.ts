@@ -78,9 +78,7 @@ interface Recalled {
 }
 
 /** What a request has taken, by the claim that it made. */
-interface Taken extends Portion {
-  readonly claim: number
-}
+type Taken = Portion
 
 /** Why nothing was taken: an account is short, or a request under the same name was there before. */
 type Miss =

@@ -1,7 +1,7 @@
 import type { JsonObject } from '../core/json.ts'
 import type { Offer } from '../core/offer.ts'
 import type { Held, Ledger } from '../core/ports.ts'
-import { bookCost } from './cost.ts'
+import { bookCost } from '../core/cost.ts'
 import { CLOSE_WAIT_MS, LOOK_SHARED_MS } from './limits.ts'
 import { readNote } from './note.ts'
 import type { Failed, House, Settled } from './sale.ts'

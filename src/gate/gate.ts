@@ -588,7 +588,10 @@ export function createGate(parts: GateParts): Gate {
     },
     async close() {
       closed = true
-      await Promise.all([...deferred, ...releasing, refunds.close()])
+      const released = new AbortController()
+      const given = Promise.all(releasing).finally(() => released.abort())
+      const late = clock.sleep(RELEASE_MS, released.signal)
+      await Promise.all([...deferred, Promise.race([given, late]), refunds.close()])
     },
   }
 }

@@ -10,6 +10,8 @@ import { METER_WORDS_MAX } from './limits.ts'
 export interface Portion {
   readonly key: string
   readonly amount: bigint
+  /** Which making of the key is ours: under a name that the payer gave there may be another. */
+  readonly claim: number
 }
 
 /** What a meter stands on. */
@@ -105,13 +107,13 @@ export function createMetering(parts: MeteringParts): Metering {
   async function charge(portion: Portion, amount: bigint): Promise<void> {
     posted += amount
     // An answer that got lost is asked for once more.
-    const post = (key: string): ReturnType<Ledger['post']> =>
-      ledger.post(key, amount, { type: 'measured', data: wordsSaid() })
-    const done = await post(portion.key).catch(() => post(portion.key))
+    const post = ({ key, claim }: Portion): ReturnType<Ledger['post']> =>
+      ledger.post(key, amount, { type: 'measured', data: wordsSaid() }, claim)
+    const done = await post(portion).catch(() => post(portion))
     if (done === 'posted' || done === 'replayed') return
     // Its lease was over before it was used up.
     const again = await parts.hold(amount)
-    if (again) await post(again.key)
+    if (again) await post(again)
     else allPaid = false
   }
 
@@ -153,7 +155,7 @@ export function createMetering(parts: MeteringParts): Metering {
         for (const one of open.splice(0)) {
           const rest = isServed ? smaller(one.amount, counted - posted) : 0n
           if (rest > 0n) await charge(one, rest)
-          else await ledger.void(one.key, 'work-failed')
+          else await ledger.void(one.key, 'work-failed', one.claim)
         }
         return allPaid
       }),

@@ -17,6 +17,7 @@ import {
   createShop,
   passed,
   plan,
+  planned,
   priced,
 } from './fixture.test.ts'
 import { SETTLE_MS, WORK_MS, createGate } from './gate.ts'
@@ -130,4 +131,22 @@ describe('a request with a name, paid by a token', () => {
     assert.equal(again.kind === 'kept' && Buffer.from(again.answer).toString(), 'the goods')
     assert.equal(await left(), '0.9 USD')
   })
+})
+
+test('a measured request with a name, whose maker was thought dead, charges each maker for what is its own', async () => {
+  const { gate, other, clock, named, left } = await open()
+  const measure = { unit: readPrice('0.10 USD') }
+  const sale = { ...planned(purse), measure }
+  const ask = (): Ask => ({ ...named('one'), sale })
+  const dead = passed(await gate.admit(ask()))
+  assert.ok(await dead.meter?.take(readPrice('0.05 USD')))
+  clock.pass(WORK_MS + SETTLE_MS + 1)
+  const next = passed(await other.admit(ask()))
+  assert.ok(await next.meter?.take(readPrice('0.07 USD')))
+  // Both are served after all, and neither is charged on what the other holds.
+  for (const one of [dead, next]) {
+    assert.equal((await one.finish(true)).kind, 'serve')
+    await one.ended?.()
+  }
+  assert.equal(await left(), '0.88 USD')
 })

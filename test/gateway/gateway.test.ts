@@ -190,6 +190,19 @@ describe('tolsey gateway', () => {
     assert.equal(await (await within).text(), 'slow one')
   })
 
+  test('that cannot listen ends, with all that it had begun', async (t) => {
+    const taken = await serve((_, response) => response.end())
+    t.after(taken.close)
+    const { port } = new URL(taken.url)
+    const file = join(stage.directory, 'taken.yaml')
+    const document = `origin: ${taken.url}\nlisten: ${port}\nledger: taken.sqlite\n`
+    const sold = `upstreams: { api: "${taken.url}" }\nroutes: { GET /a: 0.01 USD }\n`
+    await writeFile(file, document + stage.common + sold)
+    const told = await tolsey(['gateway', file], { cwd: stage.directory, env: stage.env })
+    assert.equal(told.code, 1)
+    assert.match(told.stderr, new RegExp(`${port}`))
+  })
+
   test('does not start with a document that is wrong, and says where and why', async () => {
     const file = join(stage.directory, 'wrong.yaml')
     await writeFile(

@@ -1,1 +1,0 @@
-export { bookCost } from '../core/cost.ts'
