@@ -235,6 +235,7 @@ export function createDoor(seller: Seller, routes: Routes): Door {
   ])
   const brought = protocols.flatMap((p) => p.fields.request.map((name) => name.toLowerCase()))
   const recent = createRecent(clock)
+  const distinct = protocols.some((protocol) => protocol.distinct)
 
   /** The sales that are the same for every request. */
   const sales = new Map(
@@ -511,7 +512,7 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     const answer = shaped(incoming, said)
     const single = challenge?.offers.some(({ invoice }) => invoice !== undefined) ?? true
     const equal = typeof route.prices !== 'function' && isShared(route.sale) && !single
-    if (equal && !limits.counts && !incoming.body && !pays(incoming))
+    if (equal && !distinct && !limits.counts && !incoming.body && !pays(incoming))
       recent.set(incoming, { entered: { kind: 'answer', answer }, url: asked.resource.url })
     return answered(incoming, answer)
   }

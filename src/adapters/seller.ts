@@ -77,6 +77,7 @@ export async function createSeller(settings: SellerSettings): Promise<OpenSeller
     offers,
     clock,
     chance,
+    distinct: settings.protocols.some(({ distinct }) => distinct === true),
     ...(vault && { vault, seal: createSeal(secrets, 'vault', chance) }),
     ...(observe && { observe }),
     ...(offerValidMs !== undefined && { offerValidMs }),

@@ -59,6 +59,8 @@ export interface Protocol {
   readonly name: string
   /** Names of the fields that a payer sends and that a seller answers with: for CORS and `Vary`. */
   readonly fields: { readonly request: readonly string[]; readonly response: readonly string[] }
+  /** Its proofs are named after the offer's id, so that equal offers would be one payment: each offer is one of its kind. */
+  readonly distinct?: true
   writeChallenge(challenge: Challenge): Message
   readChallenge(message: Received, resource: Resource): Challenge | undefined
   writeCredential(credential: Credential): Message

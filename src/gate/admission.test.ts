@@ -40,6 +40,12 @@ describe('an offer', () => {
     assert.equal(nonceOf(world(shelf).offer(keep))?.length, 16)
     assert.equal(nonceOf(world(shelf).offer()), undefined)
   })
+
+  test('is one of its kind wherever a protocol wants it so', () => {
+    const w = world({ distinct: true })
+    assert.notEqual(w.offer().id, w.offer().id)
+    assert.equal(world().offer().id, world().offer().id)
+  })
 })
 
 describe('a request is not let in', () => {

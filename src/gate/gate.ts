@@ -84,6 +84,8 @@ export interface GateParts {
    * the books may have been served already: it buys nothing more.
    */
   readonly restoredAt?: number
+  /** Each offer is one of its kind, as protocols want it whose proofs are named after the offer. */
+  readonly distinct?: boolean
   /** Turn prices into what the rails are paid in. */
   readonly rates?: Rates
 }
@@ -119,6 +121,7 @@ export function createGate(parts: GateParts): Gate {
     keeps: shelf !== undefined,
     fault,
     restoredAt: parts.restoredAt,
+    distinct: parts.distinct,
     ...(parts.rates && { rates: parts.rates }),
   })
   const refusals = createRefusals(house, quoting.quote)

@@ -30,6 +30,8 @@ export interface QuotingParts {
   /** When the books were restored from a backup: what was offered or paid before that may have been served already. */
   readonly restoredAt?: number | undefined
   readonly chance: Chance
+  /** Whether every offer is one of its kind, and not only those that are secrets. */
+  readonly distinct?: boolean | undefined
   /** Whether answers are kept: then the offers of sales that ask for it are secrets. */
   readonly keeps: boolean
   readonly fault: House['fault']
@@ -62,7 +64,8 @@ type Convert = (prices: readonly Price[], unit: Unit) => readonly Converted[]
 
 /** Makes the quoting. */
 export function createQuoting(parts: QuotingParts): Quoting {
-  const { rails, offers, clock, validMs, chance, keeps, fault, restoredAt = -Infinity } = parts
+  const { rails, offers, clock, validMs, chance, keeps, distinct = false } = parts
+  const { fault, restoredAt = -Infinity } = parts
   const mayIssue = createCap(clock)
   const exchange = parts.rates && createExchange({ ...parts, rates: parts.rates })
 
@@ -155,7 +158,7 @@ export function createQuoting(parts: QuotingParts): Quoting {
   /** An answer that is kept, and a token, may be fetched by whoever names its offer: no two payers may have the same. */
   function nonceFor({ sale }: Ask): string | undefined {
     const isSecret = sale.plan !== undefined || (keeps && sale.keep === true)
-    return isSecret ? Buffer.from(chance(NONCE_BYTES)).toString('base64url') : undefined
+    return isSecret || distinct ? Buffer.from(chance(NONCE_BYTES)).toString('base64url') : undefined
   }
 
   /** What is paid before it is shown may be shown later than it could be paid. */
