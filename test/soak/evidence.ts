@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { toEventSelector } from 'viem'
 import { isObject } from '../../src/core/json.ts'
-import type { Held } from '../../src/core/ports.ts'
+import type { Held, Ledger } from '../../src/core/ports.ts'
 import { isSale } from '../../src/gate/note.ts'
 import { sqlite } from '../../src/ledger/sqlite.ts'
 import { verifyBooks } from '../../src/ledger/verify.ts'
@@ -38,10 +38,29 @@ export interface Evidence {
   readonly wrong: readonly string[]
 }
 
+/** A seller's books and account. */
+export interface Till {
+  readonly name: string
+  readonly payee: string
+  readonly books: () => Promise<Ledger>
+  /** Names of answers that its vault did not take. */
+  readonly unkept: () => Promise<readonly string[]>
+}
+
+/** The till of a seller that keeps everything in one directory. */
+export function tillIn(directory: string, payee: string): Till {
+  return {
+    ...{ name: directory, payee },
+    books: () => sqlite({ file: join(directory, files.books) }),
+    unkept: async () =>
+      (await textOf(join(directory, files.unkept))).split('\n').filter((line) => line !== ''),
+  }
+}
+
 /** Where to look. */
 export interface Places {
   readonly chain: Chain
-  readonly sellers: readonly { readonly directory: string; readonly payee: string }[]
+  readonly sellers: readonly Till[]
   readonly buyers: readonly { readonly directory: string; readonly addresses: readonly string[] }[]
   /** What each buyer had at first. */
   readonly purse: bigint
@@ -176,10 +195,10 @@ function hex(value: number): string {
 /** What a seller's books say: which spend paid for what, and whether they agree with the chain. */
 async function soldBy(
   chain: Chain,
-  { directory, payee }: { readonly directory: string; readonly payee: string },
+  { name, payee, books, unkept }: Till,
   wrong: string[],
 ): Promise<{ paths: ReadonlyMap<string, string>; unkept: readonly string[] }> {
-  const ledger = await sqlite({ file: join(directory, files.books) })
+  const ledger = await books()
   const paths = new Map<string, string>()
   let earned = 0n
   try {
@@ -189,7 +208,7 @@ async function soldBy(
       paths.set(spendOf(held.key), urlOf(held))
     }
     const { problems } = await verifyBooks(ledger, { onPosted })
-    wrong.push(...problems.map((sentence) => `${directory}: ${sentence}`))
+    wrong.push(...problems.map((sentence) => `${name}: ${sentence}`))
     const open = (await ledger.pending()).filter(isSale)
     wrong.push(...open.map(({ key, steps }) => `${key} is open after ${steps.at(-1)?.type}`))
   } finally {
@@ -197,8 +216,8 @@ async function soldBy(
   }
   const held = await chain.balanceOf(payee)
   if (held !== earned) wrong.push(`a seller's books say ${earned}, the chain says ${held}`)
-  const unkept = (await textOf(join(directory, files.unkept))).split('\n').filter(Boolean)
-  return { paths, unkept: unkept.map((name) => spendOf(name.split('/').slice(0, -1).join('/'))) }
+  const names = await unkept()
+  return { paths, unkept: names.map((one) => spendOf(one.split('/').slice(0, -1).join('/'))) }
 }
 
 /** The payer and the nonce in the natural key of a spend. */

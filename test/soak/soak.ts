@@ -15,7 +15,7 @@ import { createDice } from '../../src/testing/faults.ts'
 import type { Door } from './door.ts'
 import { onTheWeb, onTheWire, openDoor } from './door.ts'
 import type { Evidence } from './evidence.ts'
-import { examine } from './evidence.ts'
+import { examine, tillIn } from './evidence.ts'
 import type { Member } from './family.ts'
 import { startMember } from './family.ts'
 import type { BuyersStart, FacilitatorStart, Memory, SellerStart } from './messages.ts'
@@ -214,8 +214,8 @@ async function build(options: Soak, ends: AsyncDisposableStack): Promise<World> 
     lost: () => new Set([firstDoor, secondDoor].flatMap(urlsLost)),
     buyers: purses,
     sellers: [
-      { directory: join(root, 'seller'), payee: payee.address },
-      { directory: join(root, 'seller through facilitator'), payee: payeeThrough.address },
+      tillIn(join(root, 'seller'), payee.address),
+      tillIn(join(root, 'seller through facilitator'), payeeThrough.address),
     ],
   }
   return {
