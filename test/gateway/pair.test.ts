@@ -131,7 +131,14 @@ test(
 async function environmentOf(chain: Chain, database: string): Promise<Record<string, string>> {
   const senders = await Promise.all([createSender(chain), createSender(chain)])
   const [first, second] = senders.map(({ privateKey }) => privateKey)
-  return { SECRET, TOLSEY_DEBUG: '1', RPC: chain.rpc, DATABASE: database, FIRST: first ?? '', SECOND: second ?? '' }
+  return {
+    SECRET,
+    TOLSEY_DEBUG: '1',
+    RPC: chain.rpc,
+    DATABASE: database,
+    FIRST: first ?? '',
+    SECOND: second ?? '',
+  }
 }
 
 /** The same for both: only where they listen is their own. */

@@ -84,12 +84,19 @@ export interface Running {
   readonly stop: () => Promise<number | null>
 }
 
-/** Starts a gateway with a document, in which what stands before is added: where it listens, rails and secrets. */
-export async function startGateway(stage: Stage, document: string): Promise<Running> {
+/**
+ * Starts a gateway with a document, in which what stands before is added: where it listens, rails, secrets and, where no others
+ * are named, books of its own.
+ */
+export async function startGateway(
+  stage: Stage,
+  document: string,
+  ledger?: string,
+): Promise<Running> {
   const [port, adminPort] = [await freePort(), await freePort()]
   const file = join(stage.directory, `${port}.yaml`)
   const origin = `http://127.0.0.1:${port}`
-  const head = `listen: ${port}\nadmin: ${adminPort}\norigin: ${origin}\nledger: ${port}.sqlite\n`
+  const head = `listen: ${port}\nadmin: ${adminPort}\norigin: ${origin}\nledger: ${ledger ?? `${port}.sqlite`}\n`
   await writeFile(file, head + stage.common + document)
   const child = spawnTolsey(['gateway', file, '--json'], { cwd: stage.directory, env: stage.env })
   const notes: string[] = []
