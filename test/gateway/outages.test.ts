@@ -22,6 +22,7 @@ import type { Running, Stage } from './stage.ts'
 import { createBuyerOf, openStage, serve, startGateway } from './stage.ts'
 
 const run = promisify(execFile)
+const AHEAD_S = 7_200
 const DISK_BYTES = 4_194_304
 const NO_MOUNT = 'Only who may mount a small disk can fill one.'
 const canMount = await mounts()
@@ -100,6 +101,21 @@ describe('a gateway is closed, says so, and recovers', { concurrency: 1 }, () =>
 
   test('when the database is stopped', { skip: missing ?? false }, async () => {
     await suffer(gateway, { begin: () => cluster?.kill(), end: () => cluster?.start() })
+  })
+
+  test('when the clock of its chain is hours ahead', async () => {
+    const { chain } = stage
+    let past: unknown
+    await suffer(gateway, {
+      async begin() {
+        past = await chain.request('evm_snapshot')
+        await chain.increaseTime(AHEAD_S)
+      },
+      async end() {
+        await chain.request('evm_revert', [past])
+        await chain.request('anvil_setTime', [Math.floor(Date.now() / 1_000)])
+      },
+    })
   })
 
   test('when the disk is full', { skip: canMount ? false : NO_MOUNT }, async () => {
