@@ -1,0 +1,208 @@
+// What the rail reads, and what becomes of a payment whose maker died or whose time ran out, on the node's own Tempo mode.
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import * as fc from 'fast-check'
+import { systemClock } from '../../../core/clock.ts'
+import { createMac } from '../../../core/mac.ts'
+import { readPrice } from '../../../core/money.ts'
+import type { Offer } from '../../../core/offer.ts'
+import { createOffers } from '../../../core/offers.ts'
+import type { Log, Settlement, Step } from '../../../core/ports.ts'
+import type { Resource } from '../../../core/resource.ts'
+import type { Anvil } from '../../../sandbox/anvil.ts'
+import { startAnvil } from '../../../sandbox/anvil.ts'
+import type { Hex } from '../hex.ts'
+import type { Proof } from './forms.ts'
+import { isMemoOf, memoOf } from './memo.ts'
+import type { TempoRail } from './rail.ts'
+import { tempo } from './rail.ts'
+import type { Details } from './terms.ts'
+import { TRANSACTION_BYTES_MAX, readSigned } from './transaction.ts'
+import { tempoWallet } from './wallet.ts'
+
+const CHAIN_ID = 1337
+const network = `eip155:${CHAIN_ID}`
+const RICH = '0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80'
+const payTo = '0x70997970C51812dc3A010C7d01b50e0d17dc79C8'
+const realm = 'api.example.com'
+const resource: Resource = {
+  ...{ realm, method: 'GET', authority: realm, path: '/', query: '' },
+  url: `https://${realm}/`,
+}
+const offers = createOffers(createMac(['uW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA'], 'offers'))
+
+describe('a memo', () => {
+  // Found in a transaction of the reference client: shared/reference of the protocol's facts, A9.
+  const id = '4ktt59-IhwKr6dyxOzMFTFtT1e-ZIoSa8SspCUqYHr0'
+  const found = '0xef1ed712011ece072f76bd8b82350e0000000000000000000094df05b2ea156a'
+
+  test('is the one that the reference client writes', () => {
+    assert.equal(memoOf({ id, realm }), found)
+  })
+
+  test('names its challenge, whoever the client is, and no other', () => {
+    const named = found.replace('0'.repeat(20), 'ab'.repeat(10))
+    for (const memo of [found, named, found.toUpperCase().replace('0X', '0x')])
+      assert.ok(isMemoOf(memo, id), memo)
+    for (const memo of [found.replace('ef1ed71201', 'ef1ed71202'), `${found}00`, '', '0x'])
+      assert.ok(!isMemoOf(memo, id), memo)
+    assert.ok(!isMemoOf(found, `${id}x`))
+  })
+})
+
+test('bytes that are no signed transaction are told, and nothing throws', () => {
+  for (const said of [undefined, 1, '', '0x', '0x76', '0x02c0', `0x76${'00'.repeat(9_000)}`])
+    assert.equal(typeof readSigned(said), 'string', String(said).slice(0, 20))
+  assert.equal(
+    readSigned(`0x76${'00'.repeat(TRANSACTION_BYTES_MAX)}`),
+    'The transaction is too long.',
+  )
+  const bytes = fc.uint8Array({ maxLength: 300 })
+  fc.assert(
+    fc.property(bytes, (some) => {
+      assert.equal(typeof readSigned(`0x76${Buffer.from(some).toString('hex')}`), 'string')
+    }),
+  )
+})
+
+describe('a payment', () => {
+  let node: Anvil
+  const rails: TempoRail[] = []
+
+  before(async () => {
+    const now = String(Math.floor(Date.now() / 1_000))
+    const rules = ['--network', 'tempo', '--hardfork', 't4', '--chain-id', String(CHAIN_ID)]
+    node = await startAnvil([...rules, '--timestamp', now])
+    await node.request('anvil_mine', ['0x1'])
+  })
+  after(async () => {
+    await Promise.all(rails.map((rail) => rail.close()))
+    await node.stop()
+  })
+
+  async function open(more: Partial<Parameters<typeof tempo>[0]> = {}): Promise<TempoRail> {
+    const rail = tempo({ network, payTo, rpc: node.rpc, ...more })
+    rails.push(rail)
+    await rail.open()
+    return rail
+  }
+
+  function offerOf(rail: TempoRail, nonce: string): Offer<Details> {
+    const [terms] = rail.quote(readPrice('0.01 USD'))
+    assert.ok(terms)
+    return offers.bind(terms, resource, Date.now() + 300_000, nonce)
+  }
+
+  async function pay(offer: Offer<Details>, validForMs = 60_000): Promise<Proof> {
+    const wallet = tempoWallet({ network, account: RICH, rpc: node.rpc })
+    const details = { ...offer.details, challenge: { id: offer.id, realm } }
+    return await wallet.pay({ ...offer, details }, validForMs)
+  }
+
+  function createLog(): Log & { readonly steps: Step[] } {
+    const steps: Step[] = []
+    return { steps, read: async () => steps, write: async (step) => void steps.push(step) }
+  }
+
+  async function taken(rail: TempoRail, offer: Offer<Details>, proof: Proof): Promise<string> {
+    const verdict = await rail.verify(offer, proof)
+    assert.ok(verdict.ok, JSON.stringify(verdict))
+    return verdict.key
+  }
+
+  test('is sent once, though its maker died before or after it was sent', async () => {
+    const rail = await open()
+    for (const dies of ['before', 'after'] as const) {
+      const offer = offerOf(rail, dies)
+      const proof = await pay(offer)
+      const log = createLog()
+      const key = await taken(rail, offer, proof)
+      const dying = await open({
+        fetch: async (input, init) => {
+          const isSent = JSON.stringify(init?.body).includes('eth_sendRaw')
+          if (isSent && dies === 'before') throw new Error('died')
+          const answer = await fetch(input, init)
+          if (isSent) throw new Error('died')
+          return answer
+        },
+        settleTimeoutMs: 0,
+      })
+      const first = await dying.settle(offer, proof, key, log)
+      assert.ok(first.state !== 'failed', JSON.stringify(first))
+      assert.equal(log.steps.length, 1)
+      const found = await settled(() => rail.find(offer, key, log))
+      assert.deepEqual(await rail.find(offer, key, log), found)
+      assert.equal(found.reference, 'signed' in proof && proof.signed.hash)
+    }
+  })
+
+  test('that nobody has sent before its end can never be', async () => {
+    const rail = await open()
+    const offer = offerOf(rail, 'late')
+    const proof = await pay(offer, 8_000)
+    const log = createLog()
+    const key = await taken(rail, offer, proof)
+    assert.ok('signed' in proof)
+    const { hash, raw, untilAt } = proof.signed
+    await log.write({ type: 'prepared', data: { hash, raw, untilAt } })
+    const past = await node.request('evm_snapshot')
+    await node.request('anvil_setNextBlockTimestamp', [untilAt / 1_000 + 1])
+    await node.request('anvil_mine', ['0x1'])
+    const found = await rail.find(offer, key, log)
+    assert.equal(found?.state, 'failed')
+    assert.equal(found.problem.reason, 'too-late')
+    await node.request('evm_revert', [past])
+  })
+
+  test('that its payer has sent himself is found where the books know nothing of it', async () => {
+    const rail = await open()
+    const offer = offerOf(rail, 'pushed')
+    const proof = await pay(offer)
+    assert.ok('signed' in proof)
+    const { raw, hash } = proof.signed
+    const pushed: Proof = { hash: hash.toUpperCase().replace('0X', '0x').toLowerCase() as Hex }
+    const key = `${network}/tx:${hash}`
+    assert.equal(await rail.find(offer, key, createLog()), undefined)
+    await node.request('eth_sendRawTransaction', [raw])
+    const found = await settled(() => rail.find(offer, key, createLog()))
+    assert.equal(found.payer, proof.signed.from)
+    // However it is shown, it is the same spend.
+    assert.equal(await taken(rail, offer, pushed), key)
+    assert.equal(await taken(rail, offer, proof), key)
+  })
+
+  test('of an account without the money, or of another amount, is refused before anything is sent', async () => {
+    const rail = await open()
+    const offer = offerOf(rail, 'poor')
+    const [dear] = rail.quote(readPrice('0.02 USD'))
+    assert.ok(dear)
+    const proof = await pay(offer)
+    const other = { ...offer, amount: dear.amount }
+    const verdict = await rail.verify(other, proof)
+    assert.ok(!verdict.ok && verdict.problem.reason === 'transfer-missing')
+    const elsewhere = offerOf(rail, 'elsewhere')
+    const moved = await rail.verify(elsewhere, proof)
+    assert.ok(!moved.ok && moved.problem.reason === 'memo-mismatch')
+    assert.ok('signed' in proof)
+    const rich = { ...offer, amount: { ...offer.amount, amount: 10n ** 30n } }
+    const signed = {
+      ...proof.signed,
+      transfers: proof.signed.transfers.map((one) => ({ ...one, amount: 10n ** 30n })),
+    }
+    const poor = await rail.verify(rich, { signed })
+    assert.ok(!poor.ok && poor.problem.reason === 'funds-insufficient')
+    assert.ok((await rail.verify(offer, proof)).ok)
+  })
+})
+
+/** Looks until the money has moved. */
+async function settled(look: () => ReturnType<TempoRail['find']>): Promise<Found> {
+  for (let tries = 0; ; tries++) {
+    const found = await look()
+    if (found?.state === 'settled') return found
+    assert.ok(found?.state !== 'failed' && tries < 50, JSON.stringify(found))
+    await systemClock.sleep(100)
+  }
+}
+
+type Found = Settlement & { readonly state: 'settled' }
