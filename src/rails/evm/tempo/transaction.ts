@@ -44,7 +44,7 @@ export function readSigned(said: unknown): Signed | string {
 
 function read(raw: Hex): Signed | string {
   const found = Transaction.deserialize(raw as `0x76${string}`)
-  const { chainId, calls = [], validBefore } = found
+  const { chainId, calls, validBefore } = found
   const from = 'from' in found ? found.from : undefined
   if (from === undefined || !found.signature) return 'The transaction is not signed by its sender.'
   if (typeof validBefore !== 'number')
