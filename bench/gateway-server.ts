@@ -1,10 +1,12 @@
 // A gateway in a process of its own, on one core, before an upstream on the other; and a server that says its 402 by heart.
 import { createServer } from 'node:http'
-import type { RequestListener } from 'node:http'
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Pool } from 'undici'
 import type { Seller } from '../src/adapters/http.ts'
 import { createSeller } from '../src/adapters/seller.ts'
@@ -15,17 +17,22 @@ import { memory } from '../src/ledger/memory.ts'
 import { sqlite } from '../src/ledger/sqlite.ts'
 import { oauth } from '../src/protocols/oauth/index.ts'
 import { x402 } from '../src/protocols/x402/index.ts'
-import { exact } from '../src/rails/evm/index.ts'
+import { createVerifier, exact } from '../src/rails/evm/index.ts'
+import type { Details, Proof } from '../src/rails/evm/index.ts'
 import { createMacaroonMint, createMacaroons } from '../src/tokens/macaroon/index.ts'
 import { serveVerbs } from './process.ts'
 import type { Script } from './unpaid-server.ts'
+import { memory as collected, most, watch } from './watched.ts'
 
 /** What is sold, and what is behind it. */
 export interface Sold {
   readonly upstream: string
   readonly origin: string
-  /** `free`, `priced` (asks for a payment), `timed` (a token that is good for a time), `counted` (each use in the books). */
-  readonly route: 'free' | 'priced' | 'timed' | 'counted'
+  /**
+   * `free`, `priced` (asks for a payment), `timed` (a token that is good for a time), `counted` (each use in the books), `signed`
+   * (payments whose signatures are checked, and whose money is not moved).
+   */
+  readonly route: 'free' | 'priced' | 'timed' | 'counted' | 'signed'
 }
 
 /** Where it listens, and what pays there. */
@@ -37,17 +44,17 @@ export interface Shop {
 const SECRET = 'uW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA'
 const PAYEE = '0x1111111111111111111111111111111111111111'
 const USES = 100_000_000
+/** Base. */
+const CHAIN_ID = 8453
 const BODY_BYTES = 1_024
+const PIECE_BYTES = 65_536
+const EVENT_AFTER_MS = 20
+/** More than anything that is sent here. */
+const LARGE_BYTES_MAX = 2 ** 31
 
 serveVerbs({
-  upstream: async () => {
-    const body = Buffer.alloc(BODY_BYTES, 'x')
-    return await listen((_, response) =>
-      response
-        .writeHead(200, { 'content-length': BODY_BYTES, 'content-type': 'text/plain' })
-        .end(body),
-    )
-  },
+  ...{ memory: collected, watch, most },
+  upstream: async () => await listen(serveAll),
   bare: async ({ status, head, body }: Script) =>
     await listen((_, response) => response.writeHead(status, [...head]).end(body)),
   /** The least that a proxy over the same client can be: no rules, no refusals. */
@@ -70,15 +77,22 @@ serveVerbs({
   async gateway({ upstream, origin, route }: Sold): Promise<Shop> {
     const mint = createMacaroonMint(createMacaroons({ secrets: [SECRET] }))
     const plan = { price: '1 USD', ...(route === 'counted' && { uses: USES }) }
+    const paid = route === 'signed' ? await checked() : rail
     const seller = await createSeller({
-      ...{ secret: SECRET, origin, rails: [rail], mints: [mint], plans: { plan } },
-      protocols: [x402([rail]), oauth({ mints: [mint], foreign: 'leave' })],
+      ...{ secret: SECRET, origin, rails: [paid], mints: [mint], plans: { plan } },
+      protocols: [x402([paid]), oauth({ mints: [mint], foreign: 'leave' })],
       ledger: route === 'counted' ? await books() : memory(),
     })
-    const sale = route === 'free' ? 'free' : route === 'priced' ? '0.01 USD' : { plan: 'plan' }
+    const isPriced = route === 'priced' || route === 'signed'
+    const sale = route === 'free' ? 'free' : isPriced ? '0.01 USD' : { plan: 'plan' }
     const house = createHouse({
       seller,
-      routes: { 'GET /weather': { sale } },
+      routes: {
+        'GET /weather': { sale },
+        'GET /events': { sale: 'free' },
+        'GET /large': { sale: 'free' },
+        'PUT /large': { sale: 'free', bodyBytesMax: LARGE_BYTES_MAX },
+      },
       upstreams: { one: { url: upstream } },
     })
     const open = { house, close: () => seller.close(), ready: async () => undefined }
@@ -88,6 +102,36 @@ serveVerbs({
     return { port: Number(new URL(gateway.url).port), token }
   },
 })
+
+const body = Buffer.alloc(BODY_BYTES, 'x')
+const piece = Buffer.alloc(PIECE_BYTES, 'x')
+
+/** A kilobyte; an event that says when it was written; as much as is asked for; and how much was sent. */
+const serveAll: RequestListener = (request, response) => {
+  const { pathname, searchParams } = new URL(request.url ?? '/', 'http://upstream')
+  if (request.method === 'PUT') return void count(request, response)
+  if (pathname === '/events') return void tell(response)
+  if (pathname === '/large')
+    return void pipeline(pieces(Number(searchParams.get('bytes'))), response).catch(() => undefined)
+  response.writeHead(200, { 'content-length': BODY_BYTES, 'content-type': 'text/plain' }).end(body)
+}
+
+async function tell(response: ServerResponse): Promise<void> {
+  response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders()
+  await sleep(EVENT_AFTER_MS)
+  response.end(`data: ${process.hrtime.bigint()}\n\n`)
+}
+
+async function count(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  let bytes = 0
+  for await (const chunk of request as AsyncIterable<Buffer>) bytes += chunk.length
+  response.end(String(bytes))
+}
+
+/** The same piece again and again, so that only what is on its way takes room. */
+function* pieces(bytes: number): Generator<Uint8Array> {
+  for (let left = bytes; left > 0; left -= piece.length) yield piece.subarray(0, left)
+}
 
 function endToEnd(raw: readonly string[]): string[] {
   const of = /^(?:connection|keep-alive|transfer-encoding|host)$/i
@@ -109,6 +153,39 @@ const rail: Rail = {
   verify: async () => ({ ok: true, key: 'spend-1', payer: 'buyer' }),
   settle: async () => ({ state: 'settled', reference: 'tx', payer: 'buyer', settledAt: 0 }),
   find: async () => undefined,
+}
+
+/** Checks what can be checked without a chain, the signature above all, and settles nothing. */
+async function checked(): Promise<Rail> {
+  const method = exact({ network: 'base', payTo: PAYEE })
+  const { domain, look } = await createVerifier()
+  const domains = new Map<string, Uint8Array>()
+  const domainOf = (details: Details): Uint8Array => {
+    const token = { ...details, address: details.asset, code: '', scale: 6 }
+    const known = domains.get(details.asset) ?? domain(token, CHAIN_ID)
+    domains.set(details.asset, known)
+    return known
+  }
+  const typed: Rail<Details, Proof> = {
+    ...method,
+    open: async () => {},
+    close: async () => {},
+    async verify(offer, proof) {
+      const { key, payer } = method.identify(offer, proof)
+      const isRight =
+        look(domainOf(offer.details), proof) === 'payer' &&
+        proof.value === offer.amount.amount &&
+        proof.to === offer.payee.toLowerCase()
+      if (!isRight) throw new Error('What is measured is an honest payment.')
+      return { ok: true, key, payer }
+    },
+    settle: async (_, { nonce, from: payer }) => ({
+      ...{ state: 'settled', reference: nonce, payer },
+      settledAt: Date.now(),
+    }),
+    find: async () => undefined,
+  }
+  return typed as unknown as Rail
 }
 
 async function buy({ gate, plans }: Seller, mint: Mint, origin: string): Promise<string> {

@@ -19,12 +19,14 @@ const HOST = 'api.example.com'
 const CONNECTIONS = 64
 const ROUNDS = 7
 const ROUND_MS = 800
+/** Tokens and payments that were never seen, for one round. */
+const STOCK = 3_000
 const WARM_UP_MICROS = 5_000_000
 /** Linux counts a process's time in hundredths of a second. */
 const MICROS_PER_TICK = 10_000
 
 /** Whose time is measured. */
-interface Server {
+export interface Server {
   readonly port: number
   readonly token: string
   readonly cpuMicros: () => Promise<number>
@@ -64,6 +66,12 @@ export async function gateway({ quick, tell }: Run): Promise<readonly Result[]> 
     }
     const measure = measureBy(generator, quick, tell)
     const served = await measure(servers, 'HTTP/1.1 200 ')
+    const fresh: Record<string, Server> = {
+      free: await start('free'),
+      narrowed: await start('timed'),
+      signed: await start('signed'),
+    }
+    const brought = await measure(fresh, 'HTTP/1.1 200 ')
     const priced = await start('priced')
     const bareHelper = await help('./gateway-server.ts', 0)
     const script = scriptOf(await listenTo(priced.port))
@@ -74,6 +82,8 @@ export async function gateway({ quick, tell }: Run): Promise<readonly Result[]> 
       ...(nginx ? [line('passed through, 1 kB', served, 'free', 'nginx', 0.4)] : []),
       line('passed through, 1 kB', served, 'free', 'dispatch'),
       line('paid by a token, seen before', served, 'timed', 'free', 0.95),
+      line('paid by a token, never seen', brought, 'narrowed', 'free', 0.8),
+      line('paid by a signature, checked, books in memory', brought, 'signed', 'free', 0.22),
       line('paid by a draw in durable books', served, 'counted', 'free', 0.5),
       line('402 answers, the same address', asked, 'priced', 'bare', 0.95),
     ]
@@ -111,30 +121,45 @@ function measureBy(generator: Helper, quick: boolean, tell: Run['tell']) {
     servers: Readonly<Record<string, Server>>,
     begins: string,
   ): Promise<Readonly<Record<string, readonly number[]>>> => {
-    const rate = async ({ port, token, cpuMicros }: Server): Promise<number> => {
-      const before = await cpuMicros()
+    const rate = async (
+      { port, token, cpuMicros }: Server,
+      kind: 'narrowed' | 'signed' | 'same',
+    ): Promise<number> => {
       const said = { port, host: HOST, connections: CONNECTIONS, ms, fresh: false, begins }
-      const load: Load = token === 'none' ? said : { ...said, authorization: `Bearer ${token}` }
+      const stocked = kind !== 'same'
+      if (stocked) await generator.ask(kind, { token, port, host: HOST, count: STOCK })
+      const load: Load =
+        token === 'none' || stocked
+          ? { ...said, stocked }
+          : { ...said, authorization: `Bearer ${token}` }
+      const before = await cpuMicros()
       const count = await generator.ask<number>('run', load)
       return (count * 1e6) / ((await cpuMicros()) - before)
     }
     for (const [name, server] of Object.entries(servers)) {
       tell(`${name}, warming up`)
       const untilMicros = (await server.cpuMicros()) + (quick ? 1 : WARM_UP_MICROS)
-      while ((await server.cpuMicros()) < untilMicros) await rate(server)
+      while ((await server.cpuMicros()) < untilMicros) await rate(server, kindOf(name))
     }
     const rates: Record<string, number[]> = {}
     for (let round = 1; round <= (quick ? 2 : ROUNDS); round++)
       for (const [name, server] of Object.entries(servers)) {
         tell(`${name}, round ${round}`)
-        ;(rates[name] ??= []).push(await rate(server))
+        ;(rates[name] ??= []).push(await rate(server, kindOf(name)))
       }
     return rates
   }
 }
 
+/** What each request of a load brings. */
+function kindOf(name: string): 'narrowed' | 'signed' | 'same' {
+  return name === 'narrowed' || name === 'signed' ? name : 'same'
+}
+
 /** nginx in one process on the same core, keeping its connections to the upstream. */
-async function startNginx(upstream: string): Promise<(Server & { stop(): void }) | undefined> {
+export async function startNginx(
+  upstream: string,
+): Promise<(Server & { stop(): void }) | undefined> {
   if (!existsSync(NGINX)) return undefined
   const root = mkdtempSync(join(tmpdir(), 'bench-nginx-'))
   const port = await freePort()

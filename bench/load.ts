@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { connect } from 'node:net'
 import { serveVerbs } from './process.ts'
+import { narrowed, signed } from './stock.ts'
 
 /** What is asked of a server. */
 export interface Load {
@@ -14,6 +15,8 @@ export interface Load {
   readonly fresh: boolean
   /** What is sent as `Authorization`. */
   readonly authorization?: string
+  /** Whether each request brings something of the stock; the load ends with it. */
+  readonly stocked?: boolean
   /** What each answer must begin with. */
   readonly begins: string
 }
@@ -22,8 +25,17 @@ export interface Load {
 const FIRST_QUERY = 1_000_000_000
 
 let query = FIRST_QUERY
+let stock: string[] = []
 
 serveVerbs({
+  /** Makes what requests bring: tokens that were never seen. */
+  narrowed({ token, count }: { readonly token: string; readonly count: number }): void {
+    stock = [...narrowed(token, count)]
+  },
+  /** The same of signed payments. */
+  async signed({ port, host, count }: Pick<Load, 'port' | 'host'> & { readonly count: number }) {
+    stock = [...(await signed({ port, host, path: '/weather' }, count))]
+  },
   /** How many requests were answered. */
   async run(load: Load): Promise<number> {
     const untilAt = performance.now() + load.ms
@@ -50,7 +62,11 @@ function exchange(socket: Socket, load: Load, untilAt: number): Promise<number> 
   let count = 0
   let length = 0
   let got = 0
-  const ask = (): void => void socket.write(requestOf(load))
+  const ask = (): void => {
+    const brought = load.stocked ? stock.pop() : ''
+    if (brought === undefined) resolve(count)
+    else socket.write(requestOf(load, brought))
+  }
   socket.on('data', (chunk: Buffer) => {
     if (got === 0 && chunk.toString('latin1', 0, load.begins.length) !== load.begins)
       return reject(new Error(`An answer began with ${chunk.toString('latin1', 0, 64)}.`))
@@ -68,9 +84,10 @@ function exchange(socket: Socket, load: Load, untilAt: number): Promise<number> 
   return promise
 }
 
-function requestOf({ host, fresh, authorization }: Load): string {
-  const path = `/weather?city=${fresh ? ++query : FIRST_QUERY}`
-  return `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nAccept: */*\r\nUser-Agent: load/1\r\n${authorization === undefined ? '' : `Authorization: ${authorization}\r\n`}\r\n`
+function requestOf({ host, fresh, stocked, authorization }: Load, brought: string): string {
+  const path = stocked ? '/weather' : `/weather?city=${fresh ? ++query : FIRST_QUERY}`
+  const token = authorization === undefined ? '' : `Authorization: ${authorization}\r\n`
+  return `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nAccept: */*\r\nUser-Agent: load/1\r\n${token}${brought}\r\n`
 }
 
 /** The whole answer's length, by its own word. The first piece holds the whole head. */

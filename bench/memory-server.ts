@@ -5,8 +5,6 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { toll as tollFetch } from '../src/adapters/fetch.ts'
 import { toll } from '../src/adapters/node.ts'
 import type { OpenSeller } from '../src/adapters/seller.ts'
@@ -19,6 +17,7 @@ import { exact } from '../src/rails/evm/index.ts'
 import { createQuickPayer } from './parties.ts'
 import { serveVerbs } from './process.ts'
 import { readSlowly } from './slow.ts'
+import { memory, most, watch } from './watched.ts'
 
 /** What a seller is started with. */
 export interface Start {
@@ -27,41 +26,17 @@ export interface Start {
   readonly bytes: number
 }
 
-/** Memory in use, in MiB: of the whole process, and of the main thread's objects. */
-export interface Memory {
-  readonly rss: number
-  readonly heap: number
-}
-
 const PAY_TO = '0x5eDbC8cD20A0C1a6D8f1DF8E9f4B3a7c2D1E6F09'
 const NETWORK = 'eip155:84532'
 const ROUTES = { 'GET /paid': '0.001 USD', 'GET /large': '0.001 USD' } as const
-const LOOK_MS = 2
-const MIB = 2 ** 20
 const PIECE = Buffer.alloc(2 ** 16, 'x')
-
-setFlagsFromString('--expose-gc')
-const collect = runInNewContext('gc') as () => void
-
-let most = 0
-let watching: NodeJS.Timeout | undefined
 
 serveVerbs({
   ours: async ({ directory, bytes }: Start) =>
     listen(toll(await open(directory), ROUTES, handler(bytes))),
-  /** Begins to look at memory again and again. What was in use before. */
-  watch(): number {
-    const { rss } = settled()
-    most = rss
-    watching = setInterval(() => (most = Math.max(most, rssMiB())), LOOK_MS)
-    return rss
-  },
-  /** The most that was in use since. */
-  most(): number {
-    clearInterval(watching)
-    return most
-  },
-  memory: settled,
+  watch,
+  most,
+  memory,
   /** A large response through the fetch adapter, read slowly by this very process. How many bytes came. */
   async large({ directory, bytes }: Start): Promise<number> {
     const handle = tollFetch(await open(directory), ROUTES, () => streamed(bytes))
@@ -116,14 +91,4 @@ async function listen(listener: RequestListener): Promise<string> {
   server.listen(0, '127.0.0.1', resolve)
   await promise
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-}
-
-function settled(): Memory {
-  collect()
-  collect()
-  return { rss: rssMiB(), heap: process.memoryUsage().heapUsed / MIB }
-}
-
-function rssMiB(): number {
-  return process.memoryUsage.rss() / MIB
 }

@@ -3,13 +3,14 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Memory, Start } from './memory-server.ts'
+import type { Start } from './memory-server.ts'
 import { createQuickPayer } from './parties.ts'
 import type { Helper } from './process.ts'
 import { startHelper } from './process.ts'
 import type { Result, Run } from './result.ts'
 import { compare } from './result.ts'
 import { readSlowly } from './slow.ts'
+import type { Memory } from './watched.ts'
 
 /** Payments after which memory is looked at: by the first, all caches that are not the store's are full. */
 const MARKS = [2_000, 5_000, 10_000] as const

@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 import { facilitator } from './facilitator.ts'
 import { gas } from './gas.ts'
+import { gatewayTraffic } from './gateway-traffic.ts'
 import { gateway } from './gateway.ts'
 import { install } from './install.ts'
 import { ledgerPostgres } from './ledger-postgres.ts'
@@ -33,6 +34,7 @@ const benches: Readonly<Record<string, Bench>> = {
   tokens,
   'token-paid': tokenPaid,
   gateway,
+  'gateway-traffic': gatewayTraffic,
   ledger,
   'ledger-postgres': ledgerPostgres,
   memory,
