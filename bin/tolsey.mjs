@@ -16,10 +16,10 @@ function entry() {
 
 /** SQLite and type stripping are announced as experimental by some of the versions we run on; nobody can act on that. */
 function quiet() {
-  const emit = process.emitWarning
+  const emit = process.emitWarning.bind(process)
   process.emitWarning = function (warning, options) {
     const type = options && typeof options === 'object' ? options.type : options
-    if (type !== 'ExperimentalWarning') emit.apply(process, arguments)
+    if (type !== 'ExperimentalWarning') emit(...arguments)
   }
 }
 

@@ -36,7 +36,10 @@ export interface Deployment {
 const require = createRequire(import.meta.url)
 
 /** Contracts that are deployed, with the text of their salt. A change of the code is a new address under the same salt. */
-const deployed: Readonly<Record<string, string>> = { TolseyBatcher: 'tolsey batcher 1' }
+const deployed: Readonly<Record<string, string>> = {
+  TolseyBatcher: 'tolsey batcher 1',
+  TolseyReceiver: 'tolsey receiver 1',
+}
 
 const DEPLOYER: Hex = '0x4e59b44847b379578588920cA78FbF26c0B4956C'
 

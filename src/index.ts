@@ -14,6 +14,8 @@ export type {
 } from './adapters/routes.ts'
 export { meterOf } from './adapters/meter.ts'
 export type { RequestMeter } from './adapters/meter.ts'
+export { startTask } from './adapters/tasks.ts'
+export type { Accepted, RunningTask, TaskResult } from './adapters/tasks.ts'
 export { createPayer, isByToken, paymentOf } from './payer/payer.ts'
 export type { Payer, PayerParts, Payment, Policy, ReadToken, Said } from './payer/payer.ts'
 export { sqlite } from './ledger/sqlite.ts'
@@ -35,6 +37,9 @@ export type {
   RefundOrder,
   RefundOutcome,
   Refunded,
+  RestOrder,
+  RestOutcome,
 } from './core/refund.ts'
 export type { Resource } from './core/resource.ts'
+export type { Task, TaskOrder, TaskRun, Tasks } from './core/task.ts'
 export type * from './core/ports.ts'

@@ -1,8 +1,11 @@
 import { problems, writeProblem } from '../core/problem.ts'
 import type { Challenge } from '../core/challenge.ts'
+import type { Credential } from '../core/credential.ts'
 import type { Fields, Protocol } from '../core/ports.ts'
 import type { Problem } from '../core/problem.ts'
 import type { Receipt } from '../core/receipt.ts'
+import { HEAD_BYTES_MAX, bytesOf, layOut } from './layout.ts'
+import type { Layout } from './layout.ts'
 
 /** A field as it is written. */
 export type Pair = readonly [name: string, value: string]
@@ -26,8 +29,11 @@ export interface Writer {
     request: string,
     more?: {
       readonly challenge?: Challenge | undefined
+      /** Whose credential is refused. */
       readonly by?: Protocol | undefined
       readonly fields?: readonly Pair[] | undefined
+      /** What the request says, by which protocols order what they offer. */
+      readonly asker?: Fields | undefined
     },
   ): Answer
   preflight(fields: Fields): Answer
@@ -57,8 +63,12 @@ export function createWriter(
   protocols: readonly Protocol[],
   cors: Cors,
   own: readonly string[] = [],
+  headBytesMax: number = HEAD_BYTES_MAX,
 ): Writer {
-  const brought = unique(protocols.flatMap((protocol) => protocol.fields.request))
+  const brought = unique([
+    ...protocols.flatMap(({ fields }) => fields.request),
+    ...protocols.flatMap(({ fields }) => fields.preference ?? []),
+  ])
   const told = unique([...protocols.flatMap((p) => p.fields.response), ...own, 'Retry-After'])
   const listed = cors !== false && cors.origins !== '*'
   const vary = [...brought, ...(listed ? ['Origin'] : [])]
@@ -77,25 +87,35 @@ export function createWriter(
 
   function withBody(status: number, type: string, value: unknown, head: readonly string[]): Answer {
     const body = JSON.stringify(value)
-    const own = ['Content-Type', type, 'Content-Length', String(Buffer.byteLength(body))]
+    const own = ownFields(type, String(Buffer.byteLength(body)))
     return { status, head: [...own, ...head, ...common], body }
   }
 
+  /** What a refusal that cannot be paid for needs. */
+  function refusalsOf(problem: Problem): Layout {
+    const messages = protocols.flatMap((p) => p.writeRefusal?.(problem) ?? [])
+    return {
+      fields: messages.flatMap(({ fields }) => fields),
+      bodies: messages.map((message) => message.body),
+    }
+  }
+
+  const otherBytes = bytesOf([...common, ...ownFields('application/problem+json', '00000')])
+
   const writer: Writer = {
-    refusal(problem, request, { challenge, by, fields: more = [] } = {}) {
-      const messages = challenge
-        ? protocols.map((p) => p.writeChallenge(challenge))
-        : protocols.flatMap((p) => p.writeRefusal?.(problem) ?? [])
-      if (problem.receipt && by) messages.push(by.writeReceipt(problem.receipt))
-      const fields = messages.flatMap((message) => message.fields.flat())
-      fields.push(...more.flat())
-      const { retryAfterMs } = problem
+    refusal(problem, request, { challenge, by, fields: more = [], asker } = {}) {
+      const { code, receipt, retryAfterMs } = problem
+      const rest = [...receiptFields(by, receipt).flat(), ...more.flat()]
       if (retryAfterMs !== undefined)
-        fields.push('Retry-After', String(Math.max(1, Math.ceil(retryAfterMs / 1_000))))
-      const bodies = messages.map((message) => message.body)
+        rest.push('Retry-After', String(Math.max(1, Math.ceil(retryAfterMs / 1_000))))
+      const said = challenge
+        ? layOut(challenge, protocols, asker, otherBytes + bytesOf(rest), headBytesMax)
+        : refusalsOf(problem)
+      const status = by?.statuses?.[code] ?? problems[code].status
       const breakdown = challenge?.breakdown && { breakdown: challenge.breakdown }
-      const body = Object.assign({}, ...bodies, breakdown, writeProblem(problem, request)) as object
-      return withBody(problems[problem.code].status, 'application/problem+json', body, fields)
+      const told = writeProblem(problem, request, status)
+      const body = Object.assign({}, ...said.bodies, breakdown, told) as object
+      return withBody(status, 'application/problem+json', body, [...said.fields.flat(), ...rest])
     },
 
     preflight(fields) {
@@ -146,9 +166,13 @@ export function withoutBody({ status, head }: Answer): Answer {
   return { status, head: kept, body: undefined }
 }
 
-/** The fields of a receipt. */
-export function receiptFields(protocol: Protocol, receipt: Receipt | undefined): readonly Pair[] {
-  return receipt ? protocol.writeReceipt(receipt).fields : []
+/** The fields of a receipt, for what was paid where it is on the head of what that has bought. */
+export function receiptFields(
+  protocol: Protocol | undefined,
+  receipt: Receipt | undefined,
+  offer?: Credential['offer'],
+): readonly Pair[] {
+  return protocol && receipt ? protocol.writeReceipt(receipt, offer).fields : []
 }
 
 /** A web `Response`. */
@@ -157,6 +181,10 @@ export function toResponse({ status, head, body }: Answer): Response {
   for (let i = 0; i < head.length; i += 2) headers.append(head[i] ?? '', head[i + 1] ?? '')
   const init = { status, headers }
   return new Response(typeof body === 'object' ? new Uint8Array(body) : body, init)
+}
+
+function ownFields(type: string, length: string): readonly string[] {
+  return ['Content-Type', type, 'Content-Length', length]
 }
 
 function joined(there: string | null | undefined, names: readonly string[]): string {

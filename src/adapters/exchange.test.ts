@@ -375,6 +375,52 @@ describe('a revocation', () => {
   })
 })
 
+describe('what is left of a token', () => {
+  const giving = (refund?: true | string) => {
+    const clock = createHand()
+    const mints = [createMacaroonMint(createMacaroons({ secrets: [SECRET] }), clock)]
+    const protocols: readonly Protocol[] = [fake, oauth({ mints, clock })]
+    const purse = { price: '1 USD', balance: '1 USD', ...(refund && { refund }) }
+    const sold: Routes = { 'GET /read': '0.25 USD' }
+    return createWorld(sold, { plans: { purse }, mints, protocols }, clock)
+  }
+  const giveBack = (node: Node, token: string, more: object = {}): Promise<Said> =>
+    node.ask(TOKENS_PATH, {
+      method: 'POST',
+      body: JSON.stringify({ refund: 'rest', ...more }),
+      ...show(token),
+    })
+
+  test('goes back to whoever holds all of it, less the fee, once, and closes the token', async () => {
+    const node = await giving('10%').open()
+    const token = tokenOf(await buy(node, 'purse', 'n1'))
+    assert.equal((await node.ask('/read', show(token))).status, 200)
+    for (const less of ['method=POST', 'uses=1', 'payer=jkt:a', `expires=${START / 1000 + 60}`]) {
+      const refused = await giveBack(node, narrowed(token, less))
+      assert.ok([401, 403].includes(refused.status), refused.text)
+    }
+    assert.equal((await node.ask(TOKENS_PATH, { method: 'POST' })).status, 400)
+    const said = await giveBack(node, token)
+    assert.deepEqual([said.status, said.body['refund']], [200, 'refunded'])
+    const [part] = said.body['parts'] as readonly Record<string, string>[]
+    assert.deepEqual([part?.['amount'], part?.['to']], ['0.675 COIN', 'buyer'])
+    assert.deepEqual((await giveBack(node, token)).body, said.body)
+    assert.equal((await node.ask('/read', show(token))).status, 401)
+    const more = { method: 'POST', body: JSON.stringify({ topUp: token }) }
+    assert.equal(codeOf(await node.ask(`${TOKENS_PATH}/purse`, more)), 'token-invalid')
+    await node.seller.close()
+  })
+
+  test('is not given back where the plan does not say so', async () => {
+    const node = await giving().open()
+    const token = tokenOf(await buy(node, 'purse', 'n1'))
+    const said = await giveBack(node, token)
+    assert.deepEqual([said.status, codeOf(said)], [403, 'token-insufficient'])
+    assert.equal((await node.ask('/read', show(token))).status, 200)
+    await node.seller.close()
+  })
+})
+
 test('the exchange closes what it does not know, and is nowhere without plans', async () => {
   const { node } = await open()
   for (const [method, path] of [

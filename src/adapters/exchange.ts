@@ -2,17 +2,18 @@ import { isDeepStrictEqual } from 'node:util'
 import { writeConditions } from '../core/conditions.ts'
 import type { Grant } from '../core/credential.ts'
 import { isObject, readJson } from '../core/json.ts'
-import { writePrice } from '../core/money.ts'
+import { writeMoney, writePrice } from '../core/money.ts'
 import type { Account, Plan } from '../core/plan.ts'
 import type { Accounts, Answered, Bought, Refusal, Service, Shop } from '../core/ports.ts'
 import { ACCOUNT_FRESH_MS } from '../core/ports.ts'
 import type { Problem } from '../core/problem.ts'
 import { problem } from '../core/problem.ts'
+import type { RefundDenial } from '../core/refund.ts'
 import { meet } from '../core/rights.ts'
 import type { Rights } from '../core/rights.ts'
 import { rightsOf } from '../gate/plans.ts'
 
-/** Where tokens are bought (`POST …/tokens/<plan>`), looked at (`GET`) and revoked (`DELETE`). */
+/** Where tokens are bought (`POST …/tokens/<plan>`), looked at (`GET`), given back (`POST`) and revoked (`DELETE`). */
 export const TOKENS_PATH = '/.well-known/tolsey/tokens'
 /** Longest body of an order, in bytes. */
 export const ORDER_BYTES_MAX = 32_768
@@ -32,6 +33,8 @@ export const exchange: Service = {
     if (method === 'GET' && rest === '') return await look(shop)
     if (method === 'GET' && rest === '/statement') return await statement(shop)
     if (method === 'DELETE' && rest === '') return await revoke(shop)
+    if (method === 'POST' && rest === '')
+      return await giveBack(shop, await asked.text(ORDER_BYTES_MAX))
     return refused(nothingHere)
   },
 }
@@ -126,6 +129,30 @@ async function revoke(shop: Shop): Promise<Answered | Refusal> {
   return json({ account: account.id, revoked: true, everywhereInMs: ACCOUNT_FRESH_MS })
 }
 
+/** What is left goes back to whoever has paid: never to whoever was handed less, and never twice. */
+async function giveBack(shop: Shop, body: string | undefined): Promise<Answered | Refusal> {
+  const order = body === undefined ? undefined : readJson(body, ORDER_BYTES_MAX)
+  if (!isObject(order) || order['refund'] !== 'rest') return refused(malformedReturn)
+  const { to } = order
+  if (to !== undefined && typeof to !== 'string') return refused(malformedReturn)
+  const account = await held(shop)
+  if ('code' in account) return refused(account)
+  const outcome = await shop.giveBack(account, to)
+  if (!outcome) return refused(notGivenBack)
+  const { id } = account
+  if (outcome.kind === 'denied') {
+    const { code } = outcome
+    const body = { account: id, refund: 'denied', code, detail: whyDenied[code] ?? notReturned }
+    return { ...json(body), status: 409 }
+  }
+  const parts = outcome.parts.map((part) => ({
+    amount: writeMoney(part.amount),
+    ...(part.kind === 'refunded' && { to: part.to, reference: part.reference }),
+  }))
+  const said = json({ account: id, refund: outcome.kind, parts })
+  return outcome.kind === 'open' ? { ...said, status: 202 } : said
+}
+
 /** The account of the token that was shown, for the holder of all of it. */
 async function held(shop: Shop): Promise<Account | Problem> {
   const grant = await shown(shop)
@@ -205,6 +232,25 @@ const narrowedToken = problem(
   'The token was narrowed, and this is for the holder of the whole one.',
 )
 const badCursor = problem('route-undeclared', 'No statement goes on from there.')
+const notReturned =
+  'It could not be given back, and is on the token as before. Ask the operator of this service.'
+/** What a holder is told where the books have a sentence for the operator. */
+const whyDenied: Partial<Record<RefundDenial['code'], string>> = {
+  'amount-exceeded': 'Nothing is left that could be given back.',
+  'order-invalid': 'The order is not one, or the token was revoked.',
+  'rail-unable':
+    'What this was paid with cannot be paid back from here. It is on the token as before; ask the operator of this service.',
+  failed:
+    'The payment back failed, and is on the token as before. Name another destination in "to", or ask later.',
+}
+const malformedReturn = problem(
+  'credential-malformed',
+  'What is left is given back for JSON like {"refund": "rest"}, with "to" where the rail needs a destination.',
+)
+const notGivenBack = problem(
+  'token-insufficient',
+  'What is left of tokens of this plan is not given back by itself. Ask the operator of this service.',
+)
 const nothingHere = problem(
   'route-undeclared',
   'Tokens are bought by POST below the name of a plan, looked at by GET, and revoked by DELETE.',

@@ -5,6 +5,7 @@ import { KEPT_BYTES_MAX } from './kept.ts'
 import type { Whole } from './kept.ts'
 import { lend } from './meter.ts'
 import type { Routes } from './routes.ts'
+import { lendTask } from './tasks.ts'
 
 /** A handler of web requests, with whatever else its platform passes on. */
 export type Handler<R extends Request, A extends readonly unknown[]> = (
@@ -68,6 +69,7 @@ async function runOpen(
   work: () => Promise<Response>,
 ): Promise<Response> {
   lend(request, open.meter)
+  lendTask(request, open.lasting)
   const response = await work()
   if (!request.signal.aborted) open.delivered()
   return withHead(response, response.body, open)
@@ -83,6 +85,7 @@ async function run(
   if (signal.aborted) leave()
   signal.addEventListener('abort', leave)
   lend(request, admitted.meter)
+  lendTask(request, admitted.lasting)
   try {
     const late = admitted.expired.then(toResponse)
     const response = await Promise.race([work(), late])

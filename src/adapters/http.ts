@@ -16,10 +16,12 @@ import type {
   Gate,
   Kept,
   Mint,
+  Page,
   Pass,
   Protocol,
   Read,
   Refusal,
+  Serve,
   Service,
 } from '../core/ports.ts'
 import type { Code, Problem } from '../core/problem.ts'
@@ -36,11 +38,18 @@ import { createLimits } from './limits.ts'
 import type { LimitSettings } from './limits.ts'
 import { createLocator } from './origin.ts'
 import type { Place } from './origin.ts'
+import { createDesk } from './page.ts'
+import type { Purse } from './page.ts'
 import { limited } from './rates.ts'
 import type { Limited } from './rates.ts'
 import { isProblem, readPriced, readRoutes } from './routes.ts'
 import type { Route, Routes } from './routes.ts'
 import { askedOf, createDirectory, openShop } from './services.ts'
+import type { Streamed } from './session-stream.ts'
+import { attend } from './sessions.ts'
+import type { SessionAsk } from './sessions.ts'
+import { holderOf, taskService } from './tasks.ts'
+import type { Lasting } from './tasks.ts'
 
 /** Largest body that a route binds, in bytes. */
 export const BODY_MAX_BYTES = 1_048_576
@@ -95,11 +104,15 @@ export interface Seller {
   readonly origin?: string | readonly string[]
   /** Which pages of other origins may pay and read; all of them if absent. */
   readonly cors?: Cors
+  /** What people are shown, who ask for HTML; they are told as machines are if absent. */
+  readonly page?: Page
   readonly clock?: Clock
   readonly chance?: Chance
   readonly observe?: Observe
   readonly statusPath?: string
   readonly workTimeoutMs?: number
+  /** Most bytes of the head of a 402: above that, forms are left out that are said twice. `HEAD_BYTES_MAX` if absent. */
+  readonly headBytesMax?: number
 }
 
 /** A request, as every server can tell it. */
@@ -139,6 +152,8 @@ export interface Open extends Go {
   readonly plain: readonly string[]
   /** On a route that is priced by measure: one that counts nothing. */
   readonly meter?: Meter
+  /** On a route with `task`. */
+  readonly lasting?: Lasting
   /** The first byte has left. */
   delivered(): void
 }
@@ -152,6 +167,8 @@ export interface Admitted {
   readonly keeps: boolean
   /** On a route that is priced by measure. */
   readonly meter?: Meter
+  /** Where it is a session that pays: told of within a stream of events. */
+  readonly streamed?: Streamed
   /** The work has decided on this status. Settles, and tells what may go out. Never rejects. */
   finish(status: number, whole?: Whole): Promise<Go | Answered>
   /** The first byte has left. */
@@ -162,6 +179,8 @@ export interface Admitted {
   abort(): Promise<void>
   /** The last byte has left, or none will any more. There where somebody wants to know. */
   readonly ended?: () => void
+  /** On a route with `task`. */
+  readonly lasting?: Lasting
 }
 
 /** The one door that all adapters use. */
@@ -195,6 +214,10 @@ interface Asking {
   told?: readonly Pair[]
   /** Why no invoice was made. */
   unissued?: Limited
+  /** What the request pays, as it says itself. */
+  paid?: Credential['offer']
+  /** The session by which it comes. */
+  session?: Credential['session']
 }
 
 /** One request on its way through the door. */
@@ -214,27 +237,36 @@ interface Visit extends Asking {
  * @throws {RangeError} with a sentence, when the routes or the origin cannot be meant.
  */
 export function createDoor(seller: Seller, routes: Routes): Door {
-  const { gate, protocols, realm, observe } = seller
+  const { gate, realm, observe, page } = seller
+  const protocols = [...seller.protocols, ...(page?.protocol ? [page.protocol] : [])]
   const clock = seller.clock ?? systemClock
   const workMs = seller.workTimeoutMs ?? WORK_TIMEOUT_MS
   const statusPath = seller.statusPath ?? STATUS_PATH
   const { plans = new Map<string, Plan>(), mints = [], services = [] } = seller
-  const serviceAt = createDirectory([...services, ...(plans.size > 0 ? [exchange] : [])])
+  const { tasks } = gate
+  const serviceAt = createDirectory([
+    ...services,
+    ...(plans.size > 0 ? [exchange] : []),
+    ...(tasks ? [taskService(tasks, protocols)] : []),
+  ])
   const table = readRoutes(routes, plans)
   const chance = seller.chance ?? systemChance
   const limits = createLimits(seller.limits, table.paid, plans, clock, chance)
-  const unkept = gate.keeps ? undefined : table.paid.find(({ sale }) => sale.keep)
+  const unkept = gate.keeps ? undefined : table.paid.find(({ sale, task }) => sale.keep || task)
   if (unkept)
     throw new RangeError(`The route "${unkept.key}" keeps its answers. Give the seller a vault.`)
   const locate = createLocator(seller.origin)
   const cors = seller.cors ?? { origins: '*' }
   const listed = cors !== false && cors.origins !== '*'
-  const write = createWriter(protocols, cors, [
+  const own = [
     ...(mints.length > 0 ? [TOKEN_FIELD] : []),
     ...(limits.counts ? ['RateLimit', 'RateLimit-Policy'] : []),
-  ])
+  ]
+  const write = createWriter(protocols, cors, own, seller.headBytesMax)
   const brought = protocols.flatMap((p) => p.fields.request.map((name) => name.toLowerCase()))
-  const recent = createRecent(clock)
+  const preferences = protocols.flatMap((p) => p.fields.preference ?? [])
+  const desk = page && createDesk(page, protocols, clock)
+  const recent = createRecent(clock, (incoming) => desk?.variant(incoming) ?? '')
   const distinct = protocols.some((protocol) => protocol.distinct)
 
   /** The sales that are the same for every request. */
@@ -249,6 +281,10 @@ export function createDoor(seller: Seller, routes: Routes): Door {
 
   const pays = ({ fields }: Incoming): boolean => brought.some((name) => fields.get(name) != null)
 
+  /** What is offered is for whoever says what he would rather be offered, and for nobody else. */
+  const prefers = ({ fields }: Incoming): boolean =>
+    preferences.some((name) => fields.get(name) != null)
+
   /** Ends the visit with our answer, in the shape that the method allows. */
   function answered(incoming: Incoming, answer: Answer): Answered {
     return { kind: 'answer', answer: forOrigin(incoming, shaped(incoming, answer)) }
@@ -262,6 +298,9 @@ export function createDoor(seller: Seller, routes: Routes): Door {
 
   /** A fault of the world or a bug: told to the operator in full, to the payer by its code. */
   function trouble(where: string, error: unknown, request: string): Problem {
+    // A price function's own sentence for who asks: nothing is wrong here.
+    if (error instanceof PaymentError && error.code === 'request-unpriced')
+      return problem(error.code, error.message)
     observe?.({ type: 'fault', at: clock.now(), request, where, error })
     const known = error instanceof PaymentError && error.code in problems
     if (known && error.code === 'price-unavailable') return priceUnknown
@@ -276,12 +315,23 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     return write.refusal(trouble(where, error, request), request)
   }
 
-  function enter(incoming: Incoming): Entered | Promise<Entered> {
+  function faulty(incoming: Incoming, error: unknown): Answered {
+    const request = newId()
+    const problem = trouble('door', error, request)
+    const said = write.refusal(problem, request)
+    return answered(incoming, shown({ incoming, request }, { problem }, said))
+  }
+
+  function enter(asking: Incoming): Entered | Promise<Entered> {
     try {
+      const incoming = desk ? desk.receive(asking) : asking
       if (incoming.fields.get(PROBE_FIELD) === probe.question) return probed(incoming)
-      return (!pays(incoming) && remembered(incoming)) || route(incoming)
+      const waiting = desk?.waiting(incoming)
+      if (waiting) return answered(incoming, waiting)
+      const isPlain = !pays(incoming) && !prefers(incoming)
+      return (isPlain && remembered(incoming)) || route(incoming)
     } catch (error) {
-      return answered(incoming, fault('door', error))
+      return faulty(asking, error)
     }
   }
 
@@ -342,15 +392,23 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     const stopped = limits.failing(incoming)
     if (stopped) return tooMany(visit, stopped)
     const resource = resourceOf(incoming, place)
+    const idempotencyKey = incoming.fields.get(IDEMPOTENCY_FIELD) ?? undefined
+    if (idempotencyKey !== undefined && !isName(idempotencyKey)) return refuse(incoming, unnamed)
     const shop = openShop(
       { gate, protocols, plans, mints },
-      { ...orderOf(visit, resource), fields: incoming.fields, workMs, unpaid: () => over(visit) },
+      {
+        ...orderOf(visit, resource),
+        ...(idempotencyKey !== undefined && { idempotencyKey }),
+        ...{ fields: incoming.fields, workMs, unpaid: () => over(visit) },
+      },
     )
     const said = await service.answer(askedOf(incoming), shop)
     if ('kind' in said) return failed(visit, said, shop.by)
     if (said.status === 401) limits.failed(incoming, 'token-invalid')
     if (shop.sold) limits.issuedWell(incoming)
-    const receipt = shop.by ? receiptFields(shop.by, shop.sold?.receipt) : []
+    const brought = shop.sold && (await shop.credential())
+    const paid = brought && 'offer' in brought ? brought.offer : undefined
+    const receipt = receiptFields(shop.by, shop.sold?.receipt, paid)
     return { kind: 'answer', answer: shaped(incoming, answerOf(said, incoming, receipt)) }
   }
 
@@ -359,8 +417,9 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     const own = new Headers(said.fields)
     const ours = write.paid(own, fields.get('origin'), false, [])
     for (const [name, value] of [...receipt, ...ours]) own.set(name, value)
-    own.set('Content-Length', String(Buffer.byteLength(said.body)))
-    return { status: said.status, head: [...own].flat(), body: said.body }
+    const body = said.bytes ?? said.body
+    own.set('Content-Length', String(Buffer.byteLength(body)))
+    return { status: said.status, head: [...own].flat(), body }
   }
 
   /** Why no challenge is made for a request beside the routes. */
@@ -443,7 +502,12 @@ export function createDoor(seller: Seller, routes: Routes): Door {
   function given(visit: Visit, told: readonly Pair[]): Open {
     const { measure } = visit.route.sale
     const pass = open(visit.incoming, nobody, told)
-    return measure ? { ...pass, meter: createFreeMeter(measure) } : pass
+    const lasting = lastingOf(visit, `free/${visit.request}`, '', Promise.resolve(true))
+    return {
+      ...pass,
+      ...(measure && { meter: createFreeMeter(measure) }),
+      ...(lasting && { lasting }),
+    }
   }
 
   /** Let in with nothing to settle. Whatever the work answers, it is for those who may have it. */
@@ -463,7 +527,9 @@ export function createDoor(seller: Seller, routes: Routes): Door {
   }
 
   function tooMany({ incoming, request }: Asking, taken: Limited): Answered {
-    return answered(incoming, write.refusal(limited(taken), request, { fields: taken.fields }))
+    const problem = limited(taken)
+    const said = write.refusal(problem, request, { fields: taken.fields })
+    return answered(incoming, shown({ incoming, request }, { problem }, said))
   }
 
   /** An invoice costs us something, so each caller has only so many. */
@@ -488,8 +554,13 @@ export function createDoor(seller: Seller, routes: Routes): Door {
         ...(idempotencyKey !== undefined && { idempotencyKey }),
       }
       // Callers are not told apart, so that nothing has to be counted first.
-      const pass = limits.counts ? undefined : gate.admitNow?.(paying)
-      return pass ? open(incoming, pass) : caught(incoming, admit(visit, paying, protocol))
+      const isSlow = limits.counts || visit.route.task !== undefined
+      const pass = isSlow ? undefined : gate.admitNow?.(paying)
+      if (pass) return open(incoming, pass)
+      return caught(
+        incoming,
+        isSession(paying) ? inSession(visit, paying, protocol) : admit(visit, paying, protocol),
+      )
     }
     const read = protocol.readCredential(incoming.fields, resource)
     return read instanceof Promise ? caught(incoming, read.then(found)) : found(read)
@@ -505,16 +576,42 @@ export function createDoor(seller: Seller, routes: Routes): Door {
       : challenged(visit, asked, refusal)
   }
 
-  function challenged(visit: Visit, asked: Ask, { problem, challenge }: Refusal): Entered {
+  function challenged(visit: Visit, asked: Ask, refusal: Refusal): Entered {
+    const { problem, challenge } = refusal
     const { incoming, route, told, unissued } = visit
     if (!challenge && unissued) return tooMany(visit, unissued)
-    const said = write.refusal(problem, asked.request, { challenge, fields: told })
-    const answer = shaped(incoming, said)
+    const asker = incoming.fields
+    const said = write.refusal(problem, asked.request, { challenge, fields: told, asker })
+    const answer = shaped(incoming, shown(visit, refusal, said))
     const single = challenge?.offers.some(({ invoice }) => invoice !== undefined) ?? true
     const equal = typeof route.prices !== 'function' && isShared(route.sale) && !single
-    if (equal && !distinct && !limits.counts && !incoming.body && !pays(incoming))
+    const isPlain = !incoming.body && !pays(incoming) && !prefers(incoming)
+    if (equal && !distinct && !limits.counts && isPlain)
       recent.set(incoming, { entered: { kind: 'answer', answer }, url: asked.resource.url })
     return answered(incoming, answer)
+  }
+
+  /** Topping up and closing are answered here; whoever opens or uses a session is let in like others. */
+  async function inSession(visit: Visit, asked: SessionAsk, by: Protocol): Promise<Entered> {
+    const { incoming } = visit
+    const { credential, ...bare } = asked
+    const stopped = limits.failing(incoming)
+    if (stopped) return tooMany(visit, stopped)
+    const attended = await attend(asked, { gate, plans })
+    if ('code' in attended) return failed(visit, await refusalOf(bare, attended), by)
+    if (attended.kind === 'refused') return failed(visit, attended, by)
+    if (attended.kind === 'enter')
+      return await admit(visit, { ...bare, credential: attended.credential }, by)
+    const fields = { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' }
+    const said = { status: 200, fields, body: JSON.stringify(attended.body) }
+    const receipt = receiptFields(by, attended.receipt, credential.offer)
+    return { kind: 'answer', answer: answerOf(said, incoming, receipt) }
+  }
+
+  /** With offers where a new payment may help. */
+  async function refusalOf(asked: Ask, why: Problem): Promise<Refusal> {
+    const isOffered = problems[why.code].status === 402
+    return isOffered ? await gate.challenge(asked, why) : { kind: 'refused', problem: why }
   }
 
   async function admit(
@@ -524,6 +621,8 @@ export function createDoor(seller: Seller, routes: Routes): Door {
   ): Promise<Entered> {
     const { incoming, route } = visit
     const { credential } = asked
+    if ('offer' in credential) visit.paid = credential.offer
+    if ('session' in credential) visit.session = credential.session
     const stopped = limits.failing(incoming)
     if (stopped) return tooMany(visit, stopped)
     if (limits.counts && !('code' in credential)) {
@@ -535,10 +634,18 @@ export function createDoor(seller: Seller, routes: Routes): Door {
       visit.told = taken.fields
     }
     const pass = await gate.admit(asked)
-    if (pass.kind === 'refused') return failed(visit, pass, by)
+    if (pass.kind === 'refused') {
+      const { credential: _, ...bare } = asked
+      // A token in a cookie comes along to where it is good for nothing: whoever has it may pay there like others.
+      return desk?.carries(incoming) && pass.problem.code === 'token-insufficient'
+        ? await challenge(visit, bare)
+        : failed(visit, pass, by)
+    }
     if (pass.kind === 'kept') return again(visit, pass, by)
     if ('offer' in credential) limits.issuedWell(incoming)
-    return pass.settles === false ? open(incoming, pass, visit.told) : admitted(visit, pass, by)
+    return pass.settles === false && route.task === undefined
+      ? open(incoming, pass, visit.told)
+      : admitted(visit, pass, by)
   }
 
   function failed(visit: Asking, refusal: Refusal, by: Protocol | undefined): Answered {
@@ -549,25 +656,86 @@ export function createDoor(seller: Seller, routes: Routes): Door {
   }
 
   /** The answer that was kept, with the receipt on its head as the first time. */
-  function again({ incoming }: Visit, kept: Kept, by: Protocol): Answered {
-    const { status, head, body } = readWhole(kept.answer)
-    const fields = new Headers(head.map(([name, value]) => [name, value]))
-    for (const [name, value] of go(incoming, true, by, kept.receipt).fields(fields))
-      fields.set(name, value)
-    const length = ['content-length', String(body.length)]
-    return answered(incoming, { status, head: [...[...fields].flat(), ...length], body })
+  function again(visit: Visit, kept: Kept, by: Protocol): Answered {
+    const said = go(visit, true, by, kept.receipt)
+    return answered(visit.incoming, wholeAnswer(readWhole(kept.answer), said))
   }
 
   function refused(
-    { incoming, request, told }: Asking,
-    { problem, challenge }: Refusal,
+    visit: Asking | Visit,
+    refusal: Omit<Refusal, 'kind'>,
     by: Protocol | undefined,
   ): Answered {
-    return answered(incoming, write.refusal(problem, request, { challenge, by, fields: told }))
+    const { incoming, request, told } = visit
+    const { problem, challenge } = refusal
+    const more = { challenge, by, fields: told, asker: incoming.fields }
+    return answered(incoming, shown(visit, refusal, write.refusal(problem, request, more)))
+  }
+
+  /** A person gets a page instead. */
+  function shown(
+    visit: Asking | Visit,
+    { problem, challenge }: Omit<Refusal, 'kind'>,
+    answer: Answer,
+  ): Answer {
+    if (!desk) return answer
+    const { incoming, request } = visit
+    const resource = 'resource' in visit ? visit.resource : placeless(incoming)
+    return desk.show(incoming, answer, { problem, challenge, resource, request })
+  }
+
+  /** What went wrong before it was known where: for the eyes of who asked. */
+  function placeless({ scheme, authority = '', method, target }: Incoming): Resource {
+    const path = pathOf(target)
+    return { realm, method, authority, path, query: '', url: `${scheme}://${authority}${target}` }
+  }
+
+  /** The receipt goes out; what was bought waits for who comes with the cookie. */
+  function handed(
+    visit: Visit,
+    purse: Purse,
+    whole: Whole,
+    { receipt, bought }: Serve,
+    by: Protocol,
+    token: readonly Pair[],
+    pass: Pass,
+  ): Answered {
+    const { incoming, resource, paid } = visit
+    // Without the fields of this one connection, as the vault would give it.
+    const kept = readWhole(writeWhole(whole))
+    const answer = wholeAnswer(kept, go(visit, true, by, receipt, token, visit.told))
+    const [[, text] = []] = token
+    const sold = {
+      ...{ answer, receipt, resource, fields: receiptFields(by, receipt, paid) },
+      ...(text !== undefined && { token: text, tokenUntilAt: bought?.account.expiresAt }),
+      delivered: () => pass.delivered(),
+    }
+    return answered(incoming, desk?.hand(purse, sold) ?? answer)
+  }
+
+  /** What a task needs to know of the request that it is for. */
+  function lastingOf(
+    { route, request, resource }: Visit,
+    payment: string,
+    holder: string,
+    charged: Promise<boolean>,
+    until: Lasting['until'] = () => undefined,
+  ): Lasting | undefined {
+    if (!tasks || route.task === undefined) return undefined
+    const what = `${resource.method} ${resource.authority}${resource.path}`
+    const isMetered = route.sale.measure !== undefined
+    const { task: withinMs, success } = route
+    return { tasks, payment, request, what, holder, isMetered, withinMs, success, charged, until }
   }
 
   function admitted(visit: Visit, pass: Pass, by: Protocol): Admitted {
     const { incoming, route, request } = visit
+    const charge = Promise.withResolvers<boolean>()
+    let work: Promise<unknown> | undefined
+    const until = (later: Promise<unknown>): void => void (work = later)
+    const holder = route.task === undefined ? '' : holderOf(by, incoming.fields)
+    const lasting = lastingOf(visit, pass.key, holder, charge.promise, until)
+    const purse = pass.meter ? undefined : desk?.purse(incoming, by)
     const late = new AbortController()
     let ended = false
     /** True for the first who ends the work. */
@@ -579,6 +747,7 @@ export function createDoor(seller: Seller, routes: Routes): Door {
       return true
     }
     async function release(): Promise<void> {
+      charge.resolve(false)
       try {
         await pass.finish(false)
       } catch (error) {
@@ -595,43 +764,51 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     watch().catch((error: unknown) => trouble('deadline', error, request))
     return {
       kind: 'pass',
-      keeps: route.sale.keep === true,
+      keeps: route.sale.keep === true || purse !== undefined,
       expired: expired.promise,
       async finish(status, whole) {
         if (!end()) return answered(incoming, write.refusal(tooLate, request))
         const charged = route.success(status)
         try {
-          const outcome = await pass.finish(
-            charged,
-            charged && whole ? writeWhole(whole) : undefined,
-          )
+          const kept = charged && whole && route.sale.keep ? writeWhole(whole) : undefined
+          const outcome = await pass.finish(charged, kept)
+          charge.resolve(charged && outcome.kind === 'serve')
           if (outcome.kind === 'refused') return refused(visit, outcome, by)
           const { receipt, bought } = outcome
           const said = await tokenOf(bought)
-          return go(incoming, charged || bought !== undefined, by, receipt, said, visit.told)
+          if (charged && whole && purse) return handed(visit, purse, whole, outcome, by, said, pass)
+          return go(visit, charged || bought !== undefined, by, receipt, said, visit.told)
         } catch (error) {
+          charge.resolve(false)
           return refuse(incoming, trouble('finish', error, request), request)
         }
       },
       delivered: () => pass.delivered(),
       lost: () => pass.lost(),
       ...(pass.meter && { meter: pass.meter }),
-      ...(pass.ended && { ended: () => void pass.ended?.() }),
+      ...(pass.meter && streamedOf(visit)),
+      ...(pass.ended && { ended: () => void (work ?? now).then(() => pass.ended?.()) }),
+      ...(lasting && { lasting }),
       async abort() {
         if (end()) await release()
       },
     }
   }
 
+  function streamedOf({ session, route }: Visit): Pick<Admitted, 'streamed'> {
+    const { measure } = route.sale
+    return session && measure ? { streamed: { session, measure, clock } } : {}
+  }
+
   function go(
-    { fields }: Incoming,
+    { incoming: { fields }, paid }: Asking,
     charged: boolean,
     by: Protocol,
     receipt: Receipt | undefined,
     token: readonly Pair[] = [],
     rest: readonly Pair[] = [],
   ): Go {
-    const told = charged ? [...receiptFields(by, receipt), ...token] : []
+    const told = charged ? [...receiptFields(by, receipt, paid), ...token] : []
     return {
       kind: 'go',
       fields: (said) => [...write.paid(said, fields.get('origin'), charged, told), ...rest],
@@ -649,7 +826,7 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     try {
       return await way
     } catch (error) {
-      return answered(incoming, fault('door', error))
+      return faulty(incoming, error)
     }
   }
 
@@ -658,10 +835,17 @@ export function createDoor(seller: Seller, routes: Routes): Door {
 
 const free: Entered = { kind: 'free' }
 
+function isSession(ask: Ask): ask is SessionAsk {
+  const { credential } = ask
+  return credential !== undefined && 'session' in credential && credential.session !== undefined
+}
+
 /** A string of structured fields, as its draft wants it, or the bare word that clients send. */
 function isName(said: string): boolean {
   return said.length <= IDEMPOTENCY_CHARS_MAX && /^("[ -~]+"|[!#-~]+)$/.test(said)
 }
+/** What is over already. */
+const now: Promise<unknown> = Promise.resolve()
 const nobody = { delivered: (): void => undefined }
 
 const hostUnknown = problem(
@@ -703,6 +887,14 @@ function digestOf(body: Uint8Array): string {
   return `sha-256=:${hash('sha256', body, 'base64')}:`
 }
 
+/** An answer that lies there whole, with what is told of it now. */
+function wholeAnswer({ status, head, body }: Whole, go: Go): Answer {
+  const fields = new Headers(head.map(([name, value]) => [name, value]))
+  for (const [name, value] of go.fields(fields)) fields.set(name, value)
+  const length = ['content-length', String(body.length)]
+  return { status, head: [...[...fields].flat(), ...length], body }
+}
+
 /** What `HEAD` gets is what `GET` would, without the body. */
 function shaped({ method }: Incoming, answer: Answer): Answer {
   return method === 'HEAD' ? withoutBody(answer) : answer
@@ -733,14 +925,19 @@ function createIds(chance: Chance): () => string {
 }
 
 /** The finished 402 answers of this moment. All are forgotten together, by time or number. */
-function createRecent(clock: Clock): {
+function createRecent(
+  clock: Clock,
+  variant: (incoming: Incoming) => string,
+): {
   get(incoming: Incoming): Recent | undefined
   set(incoming: Incoming, recent: Recent): void
 } {
   const known = new Map<string, Recent>()
   let forgetAt = 0
-  const keyOf = ({ method, scheme, authority, target }: Incoming): string =>
-    `${method} ${scheme} ${authority ?? ''} ${target}`
+  const keyOf = (incoming: Incoming): string => {
+    const { method, scheme, authority, target } = incoming
+    return `${method} ${scheme} ${authority ?? ''} ${target} ${variant(incoming)}`
+  }
   return {
     get(incoming) {
       if (clock.now() < forgetAt) return known.get(keyOf(incoming))

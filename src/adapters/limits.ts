@@ -1,5 +1,5 @@
 import type { Account, Plan } from '../core/plan.ts'
-import type { Chance, Clock, Fields } from '../core/ports.ts'
+import type { Chance, Clock, Counter, Fields } from '../core/ports.ts'
 import type { Code } from '../core/problem.ts'
 import type { Pair } from './answer.ts'
 import { createCallers } from './callers.ts'
@@ -12,9 +12,12 @@ import type { Route } from './routes.ts'
 export interface LimitSettings extends CallerSettings {
   /**
    * For each caller, by tier: `{ unpaid: '100/h', paid: '10000/h', premium: 'unlimited' }`. A plan names its tier; `challenges`
-   * counts 402 answers that cost us an invoice, `failures` payments and tokens that do not hold. Every door counts for itself.
+   * counts 402 answers that cost us an invoice, `failures` payments and tokens that do not hold. Without a counter every door
+   * counts for itself.
    */
   readonly tiers?: Tiers
+  /** Counts with the doors of other processes: {@link createShare} says how exactly. */
+  readonly counter?: Counter
 }
 
 /** Who asks, as far as limits care. */
@@ -65,7 +68,7 @@ export function createLimits(
   clock: Clock,
   chance: Chance,
 ): Limits {
-  const { tiers, ...whom } = settings ?? {}
+  const { tiers, counter, ...whom } = settings ?? {}
   const callers = createCallers(whom)
   const own = routes.flatMap(({ key, limits }) => (limits ? [[key, limits] as const] : []))
   const free = routes.flatMap((route) =>
@@ -75,6 +78,7 @@ export function createLimits(
     { ...(tiers && { tiers }), routes: Object.fromEntries(own), free: Object.fromEntries(free) },
     clock,
     chance,
+    counter,
   )
   const stranger = [...plans.values()].find(({ tier = 'paid' }) => !rates.tiers.has(tier))
   if (stranger)

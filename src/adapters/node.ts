@@ -9,6 +9,8 @@ import { createDoor } from './http.ts'
 import type { Admitted, Door, Entered, Incoming, Open, Seller } from './http.ts'
 import { lend } from './meter.ts'
 import type { Routes } from './routes.ts'
+import { tellIn } from './session-stream.ts'
+import { lendTask } from './tasks.ts'
 
 /** A request listener behind the toll. */
 export interface Tolled extends RequestListener {
@@ -83,6 +85,7 @@ function runOpen({ door, request, response, work }: Visit, open: Open): void {
   if (response.destroyed) return
   const head = addToHead(response, open)
   lend(request, open.meter)
+  lendTask(request, open.lasting)
   const broken = (error: unknown): void => replaceBy(head, response, door.fault('handler', error))
   try {
     const done = work()
@@ -94,8 +97,11 @@ function runOpen({ door, request, response, work }: Visit, open: Open): void {
 
 async function run(visit: Visit, admitted: Admitted): Promise<void> {
   const { door, request, response, work } = visit
+  const { meter, streamed } = admitted
+  const told = meter && streamed ? tellIn(response, meter, streamed) : meter
   const held = hold(response, admitted)
-  lend(request, admitted.meter)
+  lend(request, told)
+  lendTask(request, admitted.lasting)
   if (admitted.ended) response.once('close', () => admitted.ended?.())
   try {
     await work()

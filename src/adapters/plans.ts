@@ -1,7 +1,8 @@
 import { readCondition, splitCondition, writeConditions } from '../core/conditions.ts'
 import { readPrice } from '../core/money.ts'
 import type { Price } from '../core/money.ts'
-import type { Plan } from '../core/plan.ts'
+import { FEE_BPS_MAX } from '../core/plan.ts'
+import type { Plan, RestTerms } from '../core/plan.ts'
 import type { Rights } from '../core/rights.ts'
 import { meet } from '../core/rights.ts'
 
@@ -22,6 +23,11 @@ export interface PlanSettings {
   readonly rights?: readonly string[]
   /** Under which of the seller's `limits` its tokens ask; `paid` if absent. */
   readonly tier?: string
+  /**
+   * Whether holders may have back what is left: `true`, or for a fee, a part (`2%`) or an amount in the currency of the balance
+   * (`0.05 USD`). The operator may give it back in any case.
+   */
+  readonly refund?: true | string
 }
 
 /** What a seller sells as tokens, by name. */
@@ -44,6 +50,7 @@ const members: ReadonlySet<string> = new Set<keyof PlanSettings>([
   'balance',
   'rights',
   'tier',
+  'refund',
 ])
 
 function readPlan(name: string, said: PlanSettings): Plan {
@@ -68,7 +75,24 @@ function readPlan(name: string, said: PlanSettings): Plan {
     ...(uses !== undefined && { uses }),
     ...(balance && { balance }),
     ...(tier !== undefined && { tier }),
+    ...(said.refund !== undefined && { refund: readTerms(said, no) }),
   }
+}
+
+function readTerms({ refund, uses, balance }: PlanSettings, no: No): RestTerms {
+  if (uses === undefined && balance === undefined)
+    throw no('is good for a time, of which no rest can be given back.')
+  if (refund === true) return { feeBps: 0 }
+  const [, whole, part = ''] = /^(\d{1,3})(?:\.(\d{1,2}))?%$/.exec(String(refund)) ?? []
+  if (whole !== undefined) {
+    const feeBps = Number(whole) * 100 + Number(part.padEnd(2, '0'))
+    if (feeBps < FEE_BPS_MAX) return { feeBps }
+    throw no('keeps all of what it gives back.')
+  }
+  const fee = priceOf(refund, no)
+  if (balance === undefined || fee.currency !== priceOf(balance, no).currency)
+    throw no('has a fee in another currency than its balance.')
+  return { feeBps: 0, fee }
 }
 
 /** Said once by the plan itself, and counted by its account. */

@@ -3,11 +3,12 @@ import { assert } from '../core/assert.ts'
 import { systemChance } from '../core/chance.ts'
 import { systemClock } from '../core/clock.ts'
 import { readCondition } from '../core/conditions.ts'
-import type { Chance, Clock } from '../core/ports.ts'
+import type { Chance, Clock, Counter } from '../core/ports.ts'
 import type { Problem } from '../core/problem.ts'
 import { problem } from '../core/problem.ts'
 import type { Rate } from '../core/rights.ts'
 import type { Pair } from './answer.ts'
+import { createShare } from './shared-rates.ts'
 
 /** Callers that every single limit remembers; the rest is remembered together, and never to anybody's gain. */
 export const CALLERS_MAX = 65_536
@@ -114,19 +115,24 @@ export function createRates(
   settings: RateSettings = {},
   clock: Clock = systemClock,
   chance: Chance = systemChance,
+  counter?: Counter,
 ): Rates {
   const { routes = {}, free = {}, callersMax = CALLERS_MAX } = settings
   if (!Number.isInteger(callersMax) || callersMax < 1 || callersMax > CALLERS_MAX_MAX)
     throw new RangeError(`A limit remembers between 1 and ${CALLERS_MAX_MAX} callers.`)
   const groupOf = createGroups(chance)
   const elapsedMs = createElapsed(clock)
+  const share = counter && createShare(counter, clock, elapsedMs)
 
   function readLimits(name: string, text: string): Plan['buckets'] {
     const rates = readRates(name, text)
-    return rates.map(({ text, rate }) => ({
-      name: writeString(rates.length > 1 ? `${name} ${text}` : name),
-      bucket: createBucket(rate, callersMax, groupOf),
-    }))
+    return rates.map(({ text, rate }) => {
+      const bucket = createBucket(rate, callersMax, groupOf)
+      return {
+        name: writeString(rates.length > 1 ? `${name} ${text}` : name),
+        bucket: share ? share(bucket, `${name} ${text}`) : bucket,
+      }
+    })
   }
 
   const tiers = new Map(

@@ -5,6 +5,7 @@ import type { Fields, Sale, SettlePoint } from '../core/ports.ts'
 import type { Problem } from '../core/problem.ts'
 import { problem } from '../core/problem.ts'
 import type { Tiers } from './rates.ts'
+import { TASK_MS, TASK_MS_MAX } from './tasks.ts'
 
 /** Longest path that is looked at, in characters. */
 export const PATH_CHARS_MAX = 8_192
@@ -43,7 +44,10 @@ export interface Priced {
   readonly breakdown?: readonly PriceLine[]
 }
 
-/** Decides the price of one request. */
+/**
+ * Decides the price of one request. One of which it cannot be told is refused by throwing a `PaymentError` of the code
+ * `request-unpriced`, whose message is sent to who asks.
+ */
 export type PriceOf = (request: PriceRequest) => PriceText | Priced | Promise<PriceText | Priced>
 
 /** A paid route with all that can be said of it. */
@@ -59,6 +63,12 @@ export interface Paid {
    * request may cost. What is sold is then a `plan` with a balance in the same currency.
    */
   readonly meter?: { readonly unit: string; readonly most?: string }
+  /**
+   * The request is answered 202 and its work goes on (`startTask`): its result is fetched where the answer says, and what was
+   * charged for work that fails goes back, less the part that was done. Money moves before the work. `withinMs`: how long it
+   * may take; an hour if absent. Needs a seller with a vault.
+   */
+  readonly task?: boolean | { readonly withinMs: number }
   /** When the money moves; `before-response` if absent. */
   readonly settle?: SettlePoint
   /** `automatic`: money that moved before the work goes back by itself when the work fails. Else the payment stays good. */
@@ -108,6 +118,8 @@ export interface Route {
   readonly sale: Omit<Sale, 'prices'>
   readonly free?: string
   readonly limits?: Tiers
+  /** How long the work may go on after its answer, in milliseconds. */
+  readonly task?: number
   /** A path that matches. */
   readonly sample: string
 }
@@ -318,6 +330,7 @@ const members: ReadonlySet<string> = new Set<keyof Paid>([
   'free',
   'limits',
   'settle',
+  'task',
   'refund',
   'success',
   'body',
@@ -338,9 +351,12 @@ function readPaid(pattern: Pattern, value: RouteValue, plans?: ReadonlyMap<strin
   const plan = plans?.get(said.plan ?? '')
   const measure = said.meter && readMeasure(key, said.meter)
   checkBalance(key, plan, measure)
-  const { price = [], settle = 'before-response', body = 'bind' } = said
+  const task = readTask(key, said)
+  const { price = [], settle = task ? 'before-work' : 'before-response', body = 'bind' } = said
   const { account = plan ? `sales/plans/${plan.name}` : `sales/${key}` } = said
-  const { description, mimeType, rails, keep, takes, free, limits, refund } = said
+  const { description, mimeType, rails, takes, free, limits, refund } = said
+  // The answer of a task is its address, which must not be lost.
+  const keep = said.keep ?? (task !== undefined && !plan)
   return {
     key,
     verb,
@@ -360,9 +376,20 @@ function readPaid(pattern: Pattern, value: RouteValue, plans?: ReadonlyMap<strin
       ...(refund && { refund }),
     },
     sample: sampleOf(pattern),
+    ...(task !== undefined && { task }),
     ...(free !== undefined && { free }),
     ...(limits && { limits }),
   }
+}
+
+function readTask(key: string, { task, settle }: Paid): number | undefined {
+  if (task === undefined || task === false) return undefined
+  const no = (why: string): RangeError => new RangeError(`The task of the route "${key}" ${why}`)
+  if (settle !== undefined && settle !== 'before-work') throw no('is paid "before-work".')
+  const withinMs = task === true ? TASK_MS : task.withinMs
+  if (!Number.isSafeInteger(withinMs) || withinMs <= 0 || withinMs > TASK_MS_MAX)
+    throw no(`takes whole milliseconds, up to ${TASK_MS_MAX}: say { withinMs: 3600000 }.`)
+  return withinMs
 }
 
 function readMeasure(key: string, { unit, most, ...more }: NonNullable<Paid['meter']>): Measure {

@@ -1,3 +1,4 @@
+import { beginnings } from './begin.ts'
 import type { Seller } from './http.ts'
 import { readPlans } from './plans.ts'
 import type { PlansSettings } from './plans.ts'
@@ -5,15 +6,17 @@ import { systemChance } from '../core/chance.ts'
 import { systemClock } from '../core/clock.ts'
 import { createMac } from '../core/mac.ts'
 import { createOffers } from '../core/offers.ts'
-import type { Clock, Ledger, Rail, Rates, Vault } from '../core/ports.ts'
+import type { Offers } from '../core/offers.ts'
+import type { Clock, Ledger, Page, Pages, Rail, Rates, Vault } from '../core/ports.ts'
 import { createSeal } from '../core/seal.ts'
+import type { Seal } from '../core/seal.ts'
 import { createGate } from '../gate/gate.ts'
 
 /** How often open payments are looked at. */
 export const RECOVER_MS = 15_000
 
 /** What a seller is made of. */
-export interface SellerSettings extends Omit<Seller, 'gate' | 'realm' | 'plans'> {
+export interface SellerSettings extends Omit<Seller, 'gate' | 'realm' | 'plans' | 'page'> {
   /** What is sold as tokens, by name; routes and the exchange refer to it. */
   readonly plans?: PlansSettings
   /** Signs offers; at least 32 bytes. With several, the first signs and the others are still believed. */
@@ -25,8 +28,12 @@ export interface SellerSettings extends Omit<Seller, 'gate' | 'realm' | 'plans'>
   readonly realm?: string
   /** Where answers of routes with `keep` lie, sealed under the secret. */
   readonly vault?: Vault
+  /** What people are shown who ask for HTML, for instance `page({ name: 'Weather' })`. */
+  readonly page?: Pages
   readonly offerValidMs?: number
   readonly deferredMax?: number
+  /** Most offers that rails complete in a minute, for instance invoices, for all callers together. */
+  readonly issuesPerMinuteMax?: number
   /**
    * When the books were restored from a backup, in milliseconds since 1970: what was offered or paid before that and is not in
    * them may have been served already, and buys nothing more.
@@ -61,8 +68,10 @@ export async function createSeller(settings: SellerSettings): Promise<OpenSeller
     ledger,
     offerValidMs,
     deferredMax,
+    issuesPerMinuteMax,
     restoredAt,
     rates,
+    page,
     plans = {},
     clock = systemClock,
     ...rest
@@ -82,11 +91,12 @@ export async function createSeller(settings: SellerSettings): Promise<OpenSeller
     ...(observe && { observe }),
     ...(offerValidMs !== undefined && { offerValidMs }),
     ...(deferredMax !== undefined && { deferredMax }),
+    ...(issuesPerMinuteMax !== undefined && { issuesPerMinuteMax }),
     ...(restoredAt !== undefined && { restoredAt }),
     ...(rates && { rates }),
   })
   try {
-    await Promise.all([...rails.map((rail) => rail.open()), rates?.open?.()])
+    await Promise.all([gate.open?.(), rates?.open?.()])
   } catch (error) {
     // What goes on asking would keep a process alive that sells nothing.
     await rates?.close?.()
@@ -101,10 +111,12 @@ export async function createSeller(settings: SellerSettings): Promise<OpenSeller
   )
   return {
     ...rest,
+    ...services(settings, offers),
     gate,
     clock,
     realm: settings.realm ?? realmOf(settings.origin),
     plans: readPlans(plans),
+    ...(page && { page: pageOf(page, rails, createSeal(secrets, 'page', chance)) }),
     async close() {
       closing.abort()
       await Promise.all([gate.close(), watching])
@@ -112,6 +124,26 @@ export async function createSeller(settings: SellerSettings): Promise<OpenSeller
     },
   }
 }
+
+/** Where a person's payment is begun at a processor, the page asks for that. */
+function services(
+  { rails, services = [], page, clock = systemClock }: SellerSettings,
+  offers: Offers,
+): Pick<Seller, 'services'> {
+  const isBegun = page !== undefined && rails.some((rail) => 'begin' in rail)
+  return { services: isBegun ? [...services, beginnings({ rails, offers, clock })] : services }
+}
+
+/** What it seals is its own alone. */
+function pageOf(page: Pages, rails: readonly Rail[], seal: Seal): Page {
+  return page({
+    rails,
+    seal: (bytes) => seal.seal(PAGE, bytes),
+    open: (sealed) => seal.open(PAGE, sealed),
+  })
+}
+
+const PAGE = 'page'
 
 /** Looks at once, and then at intervals. */
 async function watch(

@@ -13,18 +13,22 @@ import type {
   Shop,
 } from '../core/ports.ts'
 import type { Problem } from '../core/problem.ts'
+import { problem } from '../core/problem.ts'
 import { refusePart, wholeOf } from './exchange.ts'
 
 /** What services are given of a seller. */
 export interface ShopParts {
-  readonly gate: Pick<Gate, 'sell' | 'accounts'>
+  readonly gate: Pick<Gate, 'sell' | 'accounts' | 'refundRest'>
   readonly protocols: readonly Protocol[]
   readonly plans: ReadonlyMap<string, Plan>
   readonly mints: readonly Mint[]
 }
 
 /** A request to a service, as the door tells it. */
-export interface Order extends Pick<Ask, 'resource' | 'request' | 'mayIssue' | 'statusUrl'> {
+export interface Order extends Pick<
+  Ask,
+  'resource' | 'request' | 'idempotencyKey' | 'mayIssue' | 'statusUrl'
+> {
   readonly fields: Fields
   readonly workMs: number
   /** Asked before a challenge is made for a request that pays nothing; what it gives is said instead. */
@@ -78,6 +82,8 @@ export function openShop(parts: ShopParts, order: Order): OpenShop {
   }
 
   function refuse(brought: Credential | Problem, { name }: Plan): Refusal | undefined {
+    // A session is no token: what tops one up must not be handed one for all of it.
+    if ('session' in brought && brought.session) return { kind: 'refused', problem: elsewhere }
     if ('code' in brought || !brought.grant || !brought.offer) return undefined
     const why = refusePart(brought.grant, plans.get(name))
     return why && { kind: 'refused', problem: why }
@@ -130,6 +136,10 @@ export function openShop(parts: ShopParts, order: Order): OpenShop {
       return bought
     },
     whole: (grant) => wholeOf(grant, gate.accounts, plans),
+    async giveBack({ id: account, plan }, to) {
+      const terms = plans.get(plan)?.refund
+      return terms && (await gate.refundRest({ account, terms, ...(to !== undefined && { to }) }))
+    },
   }
 }
 
@@ -147,3 +157,8 @@ export function askedOf({ method, target, fields, address, body }: Brought): Ask
     },
   }
 }
+
+const elsewhere = problem(
+  'credential-unsupported',
+  'Sessions are opened, topped up and closed at the address that they are for. Nothing was taken.',
+)

@@ -18,6 +18,7 @@ before(async () => {
   await stage.pay('GET /a', '0.05 USD', 'two')
   await assert.rejects(() => stage.pay('GET /a', '0.05 USD', 'lost'))
   token = await stage.buy('token')
+  await stage.find('suspense/test/net/seller', 50_000n)
 })
 after(() => stage?.close())
 
@@ -37,6 +38,7 @@ const asked: Readonly<Record<RouteName, () => readonly (readonly [string, number
     ['/api/payments', 200],
     ['/api/payments?state=delivered&limit=1&kind=sale&rail=test', 200],
     ['/api/payments?limit=0', 400],
+    ['/api/payments?after=0&limit=1&kind=sale', 200],
   ],
   payment: () => [
     ['/api/payments/sale%2Fone', 200],
@@ -48,11 +50,39 @@ const asked: Readonly<Record<RouteName, () => readonly (readonly [string, number
     ['/api/refunds', 409, { key: 'none' }],
   ],
   events: () => [],
+  feed: () => [
+    ['/api/feed', 200],
+    ['/api/feed?after=0&limit=3', 200],
+    ['/api/feed?after=x', 400],
+  ],
   revenue: () => [
     ['/api/revenue', 200],
     ['/api/revenue?by=payer&bucket=hour&unit=USD', 200],
   ],
   attention: () => [['/api/attention', 200]],
+  book: () => [
+    [
+      '/api/bookings',
+      200,
+      {
+        ...{ account: 'suspense/test/net/seller', to: 'income/gifts', amount: '0.01 COIN' },
+        ...{ reason: 'a gift', by: 'ann' },
+      },
+    ],
+    [
+      '/api/bookings',
+      409,
+      { account: 'sales/GET /a', to: 'income/x', reason: 'mine now', by: 'eve' },
+    ],
+    [
+      '/api/bookings',
+      400,
+      {
+        ...{ account: 'suspense/test/net/seller', to: 'income/gifts', amount: '1 USDT' },
+        ...{ reason: 'r', by: 'b' },
+      },
+    ],
+  ],
   tokens: () => [['/api/tokens', 200]],
   token: () => [
     [`/api/tokens/${token}`, 200],
@@ -63,12 +93,14 @@ const asked: Readonly<Record<RouteName, () => readonly (readonly [string, number
     [`/api/tokens/${token}/revoke`, 200, {}],
     ['/api/tokens/none/revoke', 404, {}],
   ],
+  refundToken: () => [[`/api/tokens/none/refund`, 409, {}]],
   balances: () => [['/api/balances', 200]],
   rails: () => [['/api/rails', 200]],
   limits: () => [['/api/limits', 200]],
   export: () => [
     ['/api/export', 200],
     ['/api/export?format=ndjson', 200],
+    ['/api/export?format=ndjson&after=1&limit=1', 200],
   ],
 }
 

@@ -1,22 +1,28 @@
 import type { JsonObject } from '../core/json.ts'
-import { readPrice, writeMoney } from '../core/money.ts'
+import { readPrice, toMoney, writeMoney } from '../core/money.ts'
 import type { Price } from '../core/money.ts'
 import type { Clock, Ledger } from '../core/ports.ts'
-import type { RefundOrder, RefundOutcome } from '../core/refund.ts'
+import type { RefundOrder, RefundOutcome, RestOutcome } from '../core/refund.ts'
+import { clear } from '../books/clear.ts'
+import type { Clearing } from '../books/clear.ts'
+import { quantityOf } from '../books/quantity.ts'
+import type { NameAsset } from '../books/quantity.ts'
+import { quantityJson } from '../books/write.ts'
+import { createFeed } from '../outbox/feed.ts'
 import { readAttention, readBalances, readLimits } from './attention.ts'
 import type { LinksOf } from './explorers.ts'
 import type { Health } from './health.ts'
 import type { Hub } from './hub.ts'
 import type { Login, Session } from './login.ts'
 import { writeOpenApi } from './openapi.ts'
-import { readPage, standingJson, storyJson } from './payments.ts'
+import { lastRow, readForward, readPage, standingJson, storyJson } from './payments.ts'
 import { Refused } from './refusal.ts'
 import { buckets, BUCKETS_MAX, createRevenue, groupings } from './revenue.ts'
 import type { Revenue } from './revenue.ts'
 import type { Call, Reply } from './route.ts'
 import { namerOf } from './shop.ts'
 import type { AdminShop } from './shop.ts'
-import { exportFormats, streamEvents, streamExport } from './streams.ts'
+import { exportFormats, FEED_ROWS_MAX, streamEvents, streamExport } from './streams.ts'
 import type { RouteName } from './table.ts'
 import { readToken, readTokens, readTokenStatement } from './tokens.ts'
 
@@ -26,6 +32,8 @@ export const PAGE_ROWS = 50
 const BUCKETS_SHOWN = 30
 /** Exports at once: each reads all of the books. */
 export const EXPORTS_MAX = 2
+/** Whose events they are, where the shop does not say. */
+const SOURCE = 'tolsey'
 /** Longest reason of a refund, and longest address. */
 const REASON_CHARS_MAX = 1_000
 
@@ -85,7 +93,11 @@ export function createApi({ clock, hub, login, health, linksOf, shop }: ApiSetti
         ...(since !== undefined && { since }),
       }
       const limit = call.whole('limit', PAGE_ROWS)
-      const page = await readPage(here.ledger, filter, limit, cursor, namerOf(here))
+      const after = call.text('after') === undefined ? undefined : call.whole('after', 0)
+      const page =
+        after === undefined
+          ? await readPage(here.ledger, filter, limit, cursor, namerOf(here))
+          : await readForward(here.ledger, filter, limit, after, namerOf(here))
       const { payments, next } = page
       const said = payments.map((one) => standingJson(here.ledger, one, clock.now()))
       return { json: { payments: await Promise.all(said), ...(next !== undefined && { next }) } }
@@ -108,6 +120,15 @@ export function createApi({ clock, hub, login, health, linksOf, shop }: ApiSetti
       await streamEvents(call.response, hub, clock, session, lastId, call.signal)
       return undefined
     },
+    async feed(call) {
+      const { ledger, source } = shop()
+      if (call.text('after') === undefined)
+        return { json: { events: [], next: await lastRow(ledger), more: false } }
+      const feed = createFeed({ ledger, source: source || SOURCE })
+      const stretch = await feed.read(call.whole('after', 0), call.whole('limit', FEED_ROWS_MAX))
+      const { told, next, more } = stretch
+      return { json: { events: told.map(({ event }) => ({ ...event })), next, more } }
+    },
     async revenue(call) {
       const bucket = call.word('bucket', ['day', 'hour'])
       const to = call.time('until') ?? clock.now() + 1
@@ -122,6 +143,15 @@ export function createApi({ clock, hub, login, health, linksOf, shop }: ApiSetti
     async attention() {
       const here = shop()
       return { json: await readAttention(here.ledger, clock.now(), namerOf(here)) }
+    },
+    async book(call) {
+      const here = shop()
+      const order = await clearingIn(call, here)
+      const done = await clear({ ledger: here.ledger, clock }, order)
+      if (done.kind === 'denied') return { status: 409, json: { ...done } }
+      const { from, to, asset } = order
+      const amount = quantityJson(quantityOf(asset, done.amount, namerOf(here)))
+      return { json: { kind: 'booked', key: done.key, amount, from, to } }
     },
     async tokens(call) {
       const { ledger, gate } = shop()
@@ -150,6 +180,18 @@ export function createApi({ clock, hub, login, health, linksOf, shop }: ApiSetti
       const json = await readToken(ledger, gate.accounts, id, clock.now())
       return { json: json ?? none(noToken) }
     },
+    async refundToken(call) {
+      const body = await call.body('reason', 'to')
+      const [reason, to] = [textIn(body, 'reason'), textIn(body, 'to')]
+      const account = call.part('id')
+      const outcome = await shop().gate.refundRest({
+        account,
+        ...(reason !== undefined && { reason }),
+        ...(to !== undefined && { to }),
+      })
+      const status = { refunded: 200, open: 202, denied: 409 }[outcome.kind]
+      return { status, json: restJson(outcome) }
+    },
     async balances() {
       const here = shop()
       return { json: await readBalances(here.ledger, namerOf(here)) }
@@ -164,6 +206,8 @@ export function createApi({ clock, hub, login, health, linksOf, shop }: ApiSetti
       const [from, to] = [call.time('since'), call.time('until')]
       const format = call.word('format', exportFormats)
       const cashOnly = call.word('only', ['all', 'cash']) === 'cash'
+      const after = call.whole('after', 0)
+      const linesMax = call.text('limit') === undefined ? undefined : call.whole('limit', 1)
       if (exporting >= EXPORTS_MAX)
         throw new Refused('limited', 'Two exports run already. Wait for one of them.', 5_000)
       exporting++
@@ -171,7 +215,8 @@ export function createApi({ clock, hub, login, health, linksOf, shop }: ApiSetti
         await streamExport(call.response, here.ledger, format, {
           ...(from !== undefined && { from }),
           ...(to !== undefined && { to }),
-          ...{ nameAsset: namerOf(here), signal: call.signal, cashOnly },
+          ...(linesMax !== undefined && { linesMax }),
+          ...{ after, nameAsset: namerOf(here), signal: call.signal, cashOnly },
         })
       } finally {
         exporting--
@@ -198,10 +243,42 @@ function chosen<const K extends string>(
   return Object.fromEntries(said) as { readonly [_ in K]?: string }
 }
 
+/** The name of an order: whoever has lost the answer sends the same once more. */
+function nameOf({ request }: Call): string {
+  const name = request.headers['idempotency-key']
+  if (typeof name === 'string' && /^[\w.:-]{1,128}$/.test(name)) return name
+  throw new Refused('malformed', 'Name the order in the field Idempotency-Key.')
+}
+
+async function clearingIn(call: Call, here: AdminShop): Promise<Clearing> {
+  const idempotencyKey = nameOf(call)
+  const body = await call.body('account', 'to', 'reason', 'by', 'amount', 'asset')
+  const [from = '', to = ''] = [textIn(body, 'account'), textIn(body, 'to')]
+  const [reason = '', by = ''] = [textIn(body, 'reason'), textIn(body, 'by')]
+  const standing = (await here.ledger.balances(from)).map(({ asset }) => asset)
+  const asset = textIn(body, 'asset') ?? standing[0] ?? ''
+  if (standing.length > 1 && body['asset'] === undefined)
+    throw new Refused('malformed', `Name one asset of these: ${standing.join(', ')}.`)
+  const price = priceIn(body)
+  const amount = price && unitsIn(price, asset, namerOf(here))
+  return {
+    ...{ from, to, asset, reason, by, idempotencyKey },
+    ...(amount !== undefined && { amount }),
+  }
+}
+
+/** An amount in the words of the asset that stands there, and no other. */
+function unitsIn(price: Price, asset: string, nameAsset: NameAsset): bigint {
+  const { code, scale } = nameAsset(asset) ?? { code: asset, scale: 0 }
+  try {
+    return toMoney(price, { id: asset, code, scale }).amount
+  } catch (error) {
+    throw error instanceof RangeError ? new Refused('malformed', error.message) : error
+  }
+}
+
 async function orderIn(call: Call): Promise<RefundOrder> {
-  const idempotencyKey = call.request.headers['idempotency-key']
-  if (typeof idempotencyKey !== 'string' || !/^[\w.:-]{1,128}$/.test(idempotencyKey))
-    throw new Refused('malformed', 'Name the order in the field Idempotency-Key.')
+  const idempotencyKey = nameOf(call)
   const body = await call.body('key', 'amount', 'reason', 'to')
   const key = textIn(body, 'key')
   if (key === undefined) throw new Refused('malformed', 'Which payment is to go back?')
@@ -230,6 +307,12 @@ function priceIn(body: JsonObject): Price | undefined {
   } catch (error) {
     throw error instanceof RangeError ? new Refused('malformed', error.message) : error
   }
+}
+
+function restJson(outcome: RestOutcome): JsonObject {
+  if (outcome.kind === 'denied') return { ...outcome }
+  const { kind, account, parts } = outcome
+  return { kind, account, parts: parts.map(outcomeJson) }
 }
 
 function outcomeJson(outcome: RefundOutcome): JsonObject {

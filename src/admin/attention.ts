@@ -28,10 +28,10 @@ export const advice = {
   refund:
     'The money is being sent back, or nobody knows whether it was. It is looked at until there is evidence. Do not order it again under another name: look at its payment, and wait.',
   suspense:
-    'So much more lies there than the books explain. Look at the account on its network: a transfer that nobody ordered here, or a sale that the books do not know yet. It closes by itself when the sale is booked; else your accountant says what it was.',
+    'So much more lies there than the books explain. Look at the account on its network: a transfer that nobody ordered here, or a sale that the books do not know yet. It closes by itself when the sale is booked; else say what it was, and book it there.',
   missing:
-    'So much less lies there than the books say. Look at the account on its network at once: if it left without an order of yours, the key is in other hands. Stop the gateway and move the rest.',
-  loss: 'Sales were booked back because their transfers vanished from the network, and what had been earned was gone already. It is a loss: tell your accountant.',
+    'So much less lies there than the books say. Look at the account on its network at once: if it left without an order of yours, the key is in other hands. Stop the gateway and move the rest. What is gone for good is written off here.',
+  loss: 'Sales were booked back because their transfers vanished from the network, and what had been earned was gone already. It is a loss: tell your accountant, and write it off here.',
 } as const
 
 type ItemKind = keyof typeof advice

@@ -91,7 +91,7 @@ function parametersOf({
   const inFields = Object.entries(fields).map(([name, schema]) => ({
     name,
     in: 'header',
-    required: route === 'refund',
+    required: route === 'refund' || route === 'book',
     schema,
   }))
   return [...inPath, ...inQuery, ...inFields]

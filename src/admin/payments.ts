@@ -4,7 +4,7 @@ import { givenBack } from '../core/refund.ts'
 import { decimalOf } from '../books/quantity.ts'
 import type { NameAsset } from '../books/quantity.ts'
 import { readPayments, rowBefore, SKEW_MS } from '../books/reader.ts'
-import type { Payment, PaymentState } from '../books/reader.ts'
+import type { Payment } from '../books/reader.ts'
 import { fits } from '../books/statement.ts'
 import { readStory } from '../books/story.ts'
 import { entryJson } from '../books/write.ts'
@@ -19,17 +19,6 @@ export const PAGE_MAX = 200
 export const PAGE_ROWS_MAX = 20_000
 /** Rows that are read at once. */
 const ROWS_AT_ONCE = 500
-
-/** States in which a payment may be asked for. */
-export const paymentStates: readonly PaymentState[] = [
-  'open',
-  'settled',
-  'delivered',
-  'refunded',
-  'undone',
-  'voided',
-  'failed',
-]
 
 /** Which payments are wanted. What is not named is not looked at. */
 export interface PaymentFilter {
@@ -66,6 +55,28 @@ export async function readPage(
     if (await isPast(ledger, after, filter.since)) return { payments: found }
   }
   return { payments: found, ...(before > 1 && { next: before }) }
+}
+
+/** A page from behind a row on, the oldest first; `next` is the row to go on behind, and absent at the end. */
+export async function readForward(
+  ledger: Ledger,
+  filter: PaymentFilter,
+  limit: number,
+  after: number,
+  nameAsset: NameAsset,
+): Promise<{ readonly payments: readonly Payment[]; readonly next?: number }> {
+  const { since } = filter
+  const from =
+    since === undefined ? after : Math.max(after, await rowBefore(ledger, since - SKEW_MS))
+  const end = from + PAGE_ROWS_MAX
+  const found: Payment[] = []
+  for await (const payment of readPayments(upTo(ledger, end + 1), { after: from, nameAsset })) {
+    if (!isWanted(payment, filter)) continue
+    found.push(payment)
+    if (found.length === limit) return { payments: found, next: payment.sequence }
+  }
+  const [beyond] = await ledger.journal(end, 1)
+  return { payments: found, ...(beyond && { next: end }) }
 }
 
 /** The number of the last row. */

@@ -6,7 +6,7 @@ import type { NameAsset } from '../books/quantity.ts'
 
 /** The parts of a seller that the dashboard looks at, and by which it gives money back and revokes tokens. */
 export interface AdminShop {
-  readonly gate: Pick<Gate, 'refund' | 'accounts'>
+  readonly gate: Pick<Gate, 'refund' | 'refundRest' | 'accounts'>
   readonly ledger: Ledger
   readonly rails: readonly Rail[]
   readonly plans?: ReadonlyMap<string, Plan>
@@ -14,6 +14,8 @@ export interface AdminShop {
   readonly limits?: JsonObject
   /** Names assets that the books have by their ids only; those of the rails if absent. */
   readonly nameAsset?: NameAsset
+  /** Whose books they are, as events say it: a URI or a reference, for instance the seller's origin. */
+  readonly source?: string
   /** Looks whether a rail could take money now: undefined if it could, else a sentence why not. */
   readonly probe?: (rail: Rail) => Promise<string | undefined>
 }

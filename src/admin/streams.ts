@@ -74,6 +74,11 @@ function backlogOf(hub: Hub, lastId: string | undefined): ReturnType<Hub['since'
   return hub.since(last)
 }
 
+/** Most rows of the journal that one look at the feed reads. */
+export const FEED_ROWS_MAX = 1_000
+/** Most entries of an export that asks for a number of them. */
+export const EXPORT_LINES_MAX = 10_000
+
 /** How entries can be had. */
 export const exportFormats = ['csv', 'ndjson'] as const
 
@@ -82,7 +87,7 @@ export async function streamExport(
   response: ServerResponse,
   ledger: Ledger,
   format: (typeof exportFormats)[number],
-  options: ReadOptions & { readonly cashOnly: boolean },
+  options: ReadOptions & { readonly cashOnly: boolean; readonly linesMax?: number },
 ): Promise<void> {
   const isCsv = format === 'csv'
   const type = isCsv ? 'text/csv; charset=utf-8; header=present' : 'application/x-ndjson'
@@ -94,6 +99,7 @@ export async function streamExport(
   response.once('close', () => gone.abort('gone'))
   const signals = [gone.signal, ...(options.signal ? [options.signal] : [])]
   const signal = AbortSignal.any(signals)
+  let left = options.linesMax ?? Infinity
   try {
     if (isCsv) response.write(csvLine(entryColumns))
     for await (const entry of readEntries(ledger, { ...options, signal })) {
@@ -103,6 +109,7 @@ export async function streamExport(
         ? csvLine(entryColumns.map((column) => cells[column]))
         : `${JSON.stringify(entryJson(entry))}\n`
       if (!response.write(line)) await once(response, 'drain', { signal })
+      if (--left === 0) break
     }
     response.end()
   } catch {

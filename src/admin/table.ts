@@ -1,8 +1,9 @@
 import type { JsonObject } from '../core/json.ts'
 import { groupings } from './revenue.ts'
-import { PAGE_MAX, paymentStates } from './payments.ts'
+import { paymentStates } from '../books/reader.ts'
+import { PAGE_MAX } from './payments.ts'
 import type { Route } from './route.ts'
-import { exportFormats } from './streams.ts'
+import { EXPORT_LINES_MAX, exportFormats, FEED_ROWS_MAX } from './streams.ts'
 import { STATEMENT_PAGE_MAX, TOKENS_PAGE_MAX } from './tokens.ts'
 
 const text = { type: 'string' } as const
@@ -28,6 +29,8 @@ function object(members: JsonObject, optional: JsonObject = {}): JsonObject {
 }
 
 const quantity = { amount: text, code: text, units: text }
+
+const taxLine = { name: text, percent: text, amount: ref('Quantity') }
 
 /** The shapes that several answers share. */
 export const shapes: Readonly<Record<string, JsonObject>> = {
@@ -55,7 +58,7 @@ export const shapes: Readonly<Record<string, JsonObject>> = {
       links: list(ref('Link')),
       cost: ref('Quantity'),
       value: object({ currency: text, amount: text, rate: text, source: text }),
-      tax: object({ name: text, percent: text, amount: ref('Quantity') }),
+      tax: object(taxLine, { lines: list(object(taxLine)) }),
     },
   ),
   Link: object({ label: text, url: { type: 'string', format: 'uri' } }),
@@ -71,6 +74,14 @@ export const shapes: Readonly<Record<string, JsonObject>> = {
   Outcome: object(
     { kind: words(['refunded', 'open', 'denied']) },
     { key: text, amount: text, to: text, reference: text, settled: time, code: text, detail: text },
+  ),
+  RestOutcome: object(
+    { kind: words(['refunded', 'open', 'denied']) },
+    { account: text, parts: list(ref('Outcome')), code: text, detail: text },
+  ),
+  Booked: object(
+    { kind: words(['booked', 'denied']) },
+    { key: text, amount: ref('Quantity'), from: text, to: text, code: text, detail: text },
   ),
   Item: object(
     {
@@ -109,12 +120,15 @@ export type RouteName =
   | 'payment'
   | 'refund'
   | 'events'
+  | 'feed'
   | 'revenue'
   | 'attention'
+  | 'book'
   | 'tokens'
   | 'token'
   | 'tokenStatement'
   | 'revokeToken'
+  | 'refundToken'
   | 'balances'
   | 'rails'
   | 'limits'
@@ -168,6 +182,11 @@ export const table: readonly Operation[] = [
     summary: 'Payments as they stand now, the newest first.',
     query: {
       cursor: { ...whole, description: '`next` of the page before.' },
+      after: {
+        ...whole,
+        description:
+          'Instead of `cursor`: the oldest first, from behind that row of the journal on. `next` is then where to go on.',
+      },
       limit: page(PAGE_MAX),
       route: text,
       rail: text,
@@ -236,6 +255,27 @@ export const table: readonly Operation[] = [
   },
   {
     method: 'GET',
+    path: '/api/feed',
+    name: 'feed',
+    summary: 'What happened, as CloudEvents out of the books, in their order: nothing is missed.',
+    query: {
+      after: {
+        ...whole,
+        description:
+          'Behind that row of the journal: `next` of the answer before. The end if absent.',
+      },
+      limit: page(FEED_ROWS_MAX),
+    },
+    answers: {
+      200: {
+        means:
+          'Events of so many rows; of most rows nothing is told. With `more` there may be others behind.',
+        schema: object({ events: list({ type: 'object' }), next: whole, more: flag }),
+      },
+    },
+  },
+  {
+    method: 'GET',
     path: '/api/revenue',
     name: 'revenue',
     summary: 'What was earned over time: sales less all that went back.',
@@ -281,6 +321,42 @@ export const table: readonly Operation[] = [
     },
   },
   {
+    method: 'POST',
+    path: '/api/bookings',
+    name: 'book',
+    summary: 'Book a difference away: out of suspense, or what is missing or lost.',
+    fields: {
+      'Idempotency-Key': {
+        type: 'string',
+        pattern: '^[A-Za-z0-9._:-]{1,128}$',
+        description: 'The same order under the same key is carried out once.',
+      },
+    },
+    body: object(
+      {
+        account: { type: 'string', description: 'Where it stands: "account" of an open item.' },
+        to: {
+          type: 'string',
+          description:
+            'From suspense to sales/…, income/… or equity/…; from world/missing/… and world/losses/… to world/written-off/….',
+        },
+        reason: text,
+        by: { type: 'string', description: 'Who wants it, for the books.' },
+      },
+      {
+        amount: {
+          type: 'string',
+          description: 'Like "0.01 USDC"; all that stands there if absent.',
+        },
+        asset: { type: 'string', description: 'Its id, where several stand there.' },
+      },
+    ),
+    answers: {
+      200: { means: 'It is booked.', schema: ref('Booked') },
+      409: { means: 'Nothing was booked, and why.', schema: ref('Booked') },
+    },
+  },
+  {
     method: 'GET',
     path: '/api/tokens',
     name: 'tokens',
@@ -320,7 +396,7 @@ export const table: readonly Operation[] = [
             entries: list(
               object({
                 time,
-                type: words(['bought', 'topped-up', 'drawn', 'held', 'released']),
+                type: words(['bought', 'topped-up', 'drawn', 'held', 'released', 'given-back']),
                 amount: text,
                 what: text,
               }),
@@ -340,6 +416,21 @@ export const table: readonly Operation[] = [
     answers: {
       200: { means: 'It is revoked.', schema: ref('Token') },
       404: problemOf('There is no such account.'),
+    },
+  },
+  {
+    method: 'POST',
+    path: '/api/tokens/{id}/refund',
+    name: 'refundToken',
+    summary: 'Give back what is left of a token to whoever paid for it, and revoke it.',
+    body: object({}, { reason: text, to: text }),
+    answers: {
+      200: { means: 'It has gone back.', schema: ref('RestOutcome') },
+      202: {
+        means: 'It is under way: the same order tells how it stands.',
+        schema: ref('RestOutcome'),
+      },
+      409: { means: 'Nothing was given back, and why.', schema: ref('RestOutcome') },
     },
   },
   {
@@ -425,6 +516,8 @@ export const table: readonly Operation[] = [
       since: moment,
       until: moment,
       only: words(['all', 'cash']),
+      after: { ...whole, description: 'Behind that row of the journal.' },
+      limit: { ...page(EXPORT_LINES_MAX), description: 'Most entries; all if absent.' },
     },
     media: ['text/csv', 'application/x-ndjson'],
     answers: { 200: { means: 'A file, written while the books are read.' } },

@@ -18,6 +18,8 @@ export interface AccountClass {
 /** The chart of accounts: the first row whose prefix fits says what an account is. */
 export const chart: readonly AccountClass[] = [
   row('sales/', 'sales/<method> <path>', 'income', 'what a route has earned, less what went back'),
+  row('income/', 'income/<name>', 'income', 'what was earned beside the routes'),
+  row('equity/', 'equity/<name>', 'owed', 'what the owner has put in'),
   row('facilitated/', 'facilitated/<caller>', 'income', 'what was moved for others: not ours'),
   row('tokens/', 'tokens/<id>', 'owed', 'what a token may still draw: uses, or a balance'),
   row('drawn/', 'drawn/<plan>', 'count', 'what tokens of a plan have drawn'),
@@ -51,6 +53,12 @@ export const chart: readonly AccountClass[] = [
     'world/missing/<rail>/<network>/<payee>',
     'outside',
     'what should lie there and does not, below zero',
+  ),
+  row(
+    `${WORLD}written-off/`,
+    'world/written-off/<name>',
+    'cost',
+    'what was missing and is given up, below zero',
   ),
   row(`${WORLD}plans/`, 'world/plans/<plan>', 'outside', 'what tokens were opened with'),
   row(`${WORLD}gas`, 'world/gas', 'outside', 'the coin that costs were paid with'),

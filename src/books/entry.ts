@@ -1,6 +1,7 @@
 import type { JsonObject } from '../core/json.ts'
 import { isObject } from '../core/json.ts'
-import type { Held, Row } from '../core/ports.ts'
+import type { Held, Leg, Row } from '../core/ports.ts'
+import { classOf } from './chart.ts'
 import { quantityOf, taxOf, valueOf } from './quantity.ts'
 import type { NameAsset, Quantity, Tax, Value } from './quantity.ts'
 
@@ -18,6 +19,8 @@ export type Kind =
   | 'sweep'
   | 'opening'
   | 'mismatch'
+  | 'income'
+  | 'booking'
   | 'other'
 
 interface Meaning {
@@ -40,6 +43,8 @@ export const kinds: Readonly<Record<Kind, Meaning>> = {
   sweep: { isCash: false, means: 'money was moved to the treasury' },
   opening: { isCash: false, means: 'it lay there before the first comparison' },
   mismatch: { isCash: false, means: 'what lies there is not what the books say' },
+  income: { isCash: true, means: 'what lay in suspense was found to be earned' },
+  booking: { isCash: false, means: 'a difference was booked away' },
   other: { isCash: false, means: 'anything else that moved what is ours' },
 }
 
@@ -135,14 +140,20 @@ const noted: ReadonlyMap<unknown, Kind> = new Map<string, Kind>([
   ['opening', 'opening'],
   ['mismatch', 'mismatch'],
   ['draw', 'draw'],
+  // What takes back one of these, below zero.
+  ['rest', 'deposit'],
+  ['put-back', 'draw'],
 ])
 
 /** What kind of transfer the books hold here; undefined for rights and counts. */
 function kindOf({ note, legs }: Held): Kind | undefined {
   const kind = noted.get(note['kind'])
   // A draw that only counts under a limit takes nothing.
-  if (kind === 'draw' && !legs.some(({ credit }) => credit.startsWith('drawn/'))) return undefined
+  const isDrawn = ({ debit, credit }: Leg): boolean => `${debit} ${credit}`.includes('drawn/')
+  if (kind === 'draw' && !legs.some(isDrawn)) return undefined
   if (kind) return kind
+  if (note['kind'] === 'booking')
+    return legs.some(({ credit }) => classOf(credit).kind === 'income') ? 'income' : 'booking'
   if (typeof note['payee'] === 'string' && typeof note['url'] === 'string') return 'purchase'
   const isOurs = legs.some(({ debit, credit }) => !isOutside(debit) || !isOutside(credit))
   return note['kind'] === undefined && isOurs ? 'other' : undefined
@@ -169,14 +180,18 @@ function moneyOf(held: Held): JsonObject {
 /** Above zero where it came to us, or to a token; below where it left. */
 function amountOf(kind: Kind, held: Held, sale: Held, nameAsset: NameAsset): Quantity {
   const { asset, posted } = held
-  if (kind === 'deposit' || kind === 'draw') return { ...unitOf(asset), units: posted }
+  const isTakenBack = held.note['kind'] === 'rest' || held.note['kind'] === 'put-back'
+  if (kind === 'deposit' || kind === 'draw')
+    return { ...unitOf(asset), units: isTakenBack ? -posted : posted }
   if (kind === 'cost') return quantityOf(asset, -posted, nameAsset)
   const { code, scale, id } = moneyOf(sale)
   const isKnown = typeof code === 'string' && typeof scale === 'number'
   // A purchase is booked in the unit of its budget; what was paid stands in its offer.
   if (kind === 'purchase' && isKnown && typeof id === 'string')
     return { asset: id, code, scale, units: -paidOf(held) }
-  const sign = isLeaving(kind, held) ? -1n : 1n
+  // What came back of a refund is ours again.
+  const isBack = kind === 'reversal' && sale.note['kind'] === 'refund'
+  const sign = isLeaving(kind, held) && !isBack ? -1n : 1n
   return quantityOf(asset, sign * posted, isKnown ? () => ({ code, scale }) : nameAsset)
 }
 
@@ -190,6 +205,7 @@ const leaving: ReadonlySet<Kind> = new Set([
 
 /** What was found to lie there, or not to, comes out of the account of the payee, or goes into it. */
 function isLeaving(kind: Kind, { note, legs }: Held): boolean {
+  if (kind === 'booking') return legs.some(({ debit }) => isOutside(debit))
   if (kind !== 'opening' && kind !== 'mismatch') return leaving.has(kind)
   const payee = `world/${text(note['rail'])}/${text(note['network'])}/${text(note['account'])}`
   return legs.some(({ credit }) => credit === payee)
@@ -213,6 +229,8 @@ function routeOf(kind: Kind, { note, legs }: Held): string {
   if (kind === 'deposit') return text(note['plan'])
   const accounts = legs.flatMap(({ debit, credit }) => [credit, debit])
   const earned = accounts.find((account) => account.startsWith(SALES))
+  if (kind === 'booking' || kind === 'income')
+    return earned?.slice(SALES.length) ?? text(note['to'])
   return earned?.slice(SALES.length) ?? accounts.find((account) => !isOutside(account)) ?? ''
 }
 

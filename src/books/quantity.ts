@@ -1,4 +1,4 @@
-import type { JsonObject } from '../core/json.ts'
+import type { Json, JsonObject } from '../core/json.ts'
 import { isObject } from '../core/json.ts'
 import type { Asset } from '../core/money.ts'
 import { writePrice } from '../core/money.ts'
@@ -26,12 +26,14 @@ export interface Value {
   readonly source: string
 }
 
-/** A tax that the amount contains. */
+/** A tax that the amount contains; of several all together, with plus signs between their names and their percentages. */
 export interface Tax {
   readonly name: string
   /** As decimal text, for instance `19`. */
   readonly percent: string
   readonly amount: Quantity
+  /** Each by itself, where there are several. */
+  readonly lines?: readonly Omit<Tax, 'lines'>[]
 }
 
 /** Names an asset by its id, where the books themselves do not. */
@@ -89,18 +91,38 @@ export function valueOf(
 }
 
 /**
- * The tax that the note tells, `{ name, percent, amount }`, where `amount` is in smallest units and contained in what was
- * charged; of a part of that the same part, rounded down.
+ * The tax that the note tells, `{ of, lines: [{ name, percent, amount }] }`, where each amount is in smallest units and contained
+ * in `of`, what was asked for; or one such line by itself, contained in what was charged. Of a part it is the same part, rounded
+ * towards zero.
  */
 export function taxOf(
   said: JsonObject[string] | undefined,
   part: Quantity,
   charged: bigint,
 ): Tax | undefined {
+  if (!isObject(said)) return undefined
+  const { of, lines = [said] } = said
+  const whole = isUnits(of) ? BigInt(of) : charged
+  if (whole === 0n || !Array.isArray(lines)) return undefined
+  const found = (lines as readonly Json[]).flatMap((line) => taxLine(line, part, whole))
+  const [first, ...others] = found
+  if (!first || others.length === 0) return first
+  return {
+    name: found.map(({ name }) => name).join(' + '),
+    percent: found.map(({ percent }) => percent).join(' + '),
+    amount: { ...part, units: found.reduce((sum, { amount }) => sum + amount.units, 0n) },
+    lines: found,
+  }
+}
+
+function taxLine(said: Json, part: Quantity, whole: bigint): readonly Omit<Tax, 'lines'>[] {
   const { name, percent, amount } = isObject(said) ? said : {}
-  if (!isWord(name) || !isWord(percent) || typeof amount !== 'string') return undefined
-  if (!/^\d{1,78}$/.test(amount) || charged === 0n) return undefined
-  return { name, percent, amount: { ...part, units: (BigInt(amount) * part.units) / charged } }
+  if (!isWord(name) || !isWord(percent) || !isUnits(amount)) return []
+  return [{ name, percent, amount: { ...part, units: (BigInt(amount) * part.units) / whole } }]
+}
+
+function isUnits(said: unknown): said is string {
+  return typeof said === 'string' && /^\d{1,78}$/.test(said)
 }
 
 function isWord(said: unknown): said is string {

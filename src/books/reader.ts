@@ -52,6 +52,17 @@ export type PaymentState =
   | 'voided'
   | 'failed'
 
+/** All of them. */
+export const paymentStates: readonly PaymentState[] = [
+  'open',
+  'settled',
+  'delivered',
+  'refunded',
+  'undone',
+  'voided',
+  'failed',
+]
+
 /** A sale, a refund, a purchase: whatever may still be open. */
 export interface Payment extends BookEntry {
   readonly state: PaymentState

@@ -34,10 +34,19 @@ export async function* readStatement(
   ledger: Ledger,
   options: StatementOptions,
 ): AsyncGenerator<StatementLine> {
-  const { from = -Infinity, ...all } = options
+  const { from: _, ...all } = options
+  yield* statementOf(readEntries(ledger, all), options)
+}
+
+/** As {@link readStatement}, of entries that come from their beginning. */
+export async function* statementOf(
+  entries: AsyncIterable<BookEntry>,
+  options: Pick<StatementOptions, 'from' | 'payer' | 'route'>,
+): AsyncGenerator<StatementLine> {
+  const { from = -Infinity } = options
   const balances = new Map<string, Quantity>()
   let isOpen = false
-  for await (const entry of readEntries(ledger, all)) {
+  for await (const entry of entries) {
     if (!kinds[entry.kind].isCash || !fits(entry, options)) continue
     if (entry.at >= from && !isOpen) {
       isOpen = true

@@ -2,7 +2,7 @@ import type { JsonObject } from '../core/json.ts'
 import { kinds } from './entry.ts'
 import type { BookEntry, Kind } from './entry.ts'
 import { decimalOf } from './quantity.ts'
-import type { Quantity } from './quantity.ts'
+import type { Quantity, Tax } from './quantity.ts'
 import type { ReportLine, Sum } from './report.ts'
 
 /** The columns of exported entries. */
@@ -128,7 +128,14 @@ export function entryJson(entry: BookEntry): JsonObject {
         source: value.source,
       },
     }),
-    ...(tax && { tax: { ...tax, amount: quantityJson(tax.amount) } }),
+    ...(tax && { tax: taxJson(tax) }),
+  }
+}
+
+function taxJson({ name, percent, amount, lines }: Tax): JsonObject {
+  return {
+    ...{ name, percent, amount: quantityJson(amount) },
+    ...(lines && { lines: lines.map(taxJson) }),
   }
 }
 

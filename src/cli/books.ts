@@ -4,17 +4,32 @@ import { join, resolve } from 'node:path'
 import type { Quantity } from '../books/quantity.ts'
 import { sayQuantity } from '../books/quantity.ts'
 import type { NameAsset } from '../books/quantity.ts'
-import type { ReadOptions } from '../books/reader.ts'
+import type { BookEntry } from '../books/entry.ts'
+import { readEntryJson, readPaymentJson } from '../books/read.ts'
+import { readEntries, readPayments, rowBefore } from '../books/reader.ts'
+import type { Payment, ReadOptions } from '../books/reader.ts'
 import { assetOf, isShared, openBooks } from '../config/parts.ts'
 import { systemClock } from '../core/clock.ts'
+import { isObject } from '../core/json.ts'
+import type { Json, JsonObject } from '../core/json.ts'
 import type { Ledger } from '../core/ports.ts'
+import { createFeed } from '../outbox/feed.ts'
 import { BUDGET_SCALE } from '../payer/policy.ts'
 import { networks } from '../rails/evm/networks.ts'
 import { MSAT_SCALE } from '../rails/lightning/networks.ts'
 import { Failure, misuse } from './command.ts'
 import type { Call, Option } from './command.ts'
+import { asksOffice, openOffice } from './office.ts'
+import type { Office } from './office.ts'
 import { booksFile } from './purse.ts'
 import { sandboxDirectories } from './record.ts'
+
+/** Options of every command that reads books, or asks a gateway for what stands there. */
+export const sourceOptions: Readonly<Record<string, Option>> = {
+  books: { type: 'string' },
+  schema: { type: 'string' },
+  admin: { type: 'string' },
+}
 
 /** Options of every command that reads books. */
 export const bookOptions: Readonly<Record<string, Option>> = {
@@ -37,6 +52,127 @@ export async function withBooks<T>(call: Call, read: (ledger: Ledger) => Promise
   } finally {
     await ledger.close()
   }
+}
+
+/** Where payments, entries and events come from: books, or the admin API of a gateway that has them. */
+export interface Source {
+  entries(options: ReadOptions): AsyncIterable<BookEntry>
+  /** All, or the last so many of those that fit. */
+  payments(options: ReadOptions, fit: Fit, last?: number): AsyncIterable<Payment>
+  /** Events of at most so many rows behind that one; from the end on if absent. */
+  events(after: number | undefined): Promise<Events>
+}
+
+/** Whose payments: what is not named fits. */
+export interface Fit {
+  readonly payer?: string
+  readonly route?: string
+}
+
+/** A stretch of what happened. */
+export interface Events {
+  readonly events: readonly JsonObject[]
+  readonly next: number
+  readonly more: boolean
+}
+
+/** Opens what a command names, and closes it behind it. */
+export async function withSource<T>(call: Call, read: (source: Source) => Promise<T>): Promise<T> {
+  if (!asksOffice(call)) return await withBooks(call, (ledger) => read(booksSource(ledger)))
+  const office = openOffice(call)
+  try {
+    return await read(officeSource(office))
+  } finally {
+    office.close()
+  }
+}
+
+/** Rows that are looked at at once for events. */
+const EVENT_ROWS = 500
+
+function booksSource(ledger: Ledger): Source {
+  const feed = createFeed({ ledger, source: 'tolsey' })
+  return {
+    entries: (options) => readEntries(ledger, options),
+    payments: (options) => readPayments(ledger, options),
+    async events(after) {
+      if (after === undefined)
+        return { events: [], next: await rowBefore(ledger, Infinity), more: false }
+      const { told, next, more } = await feed.read(after, EVENT_ROWS)
+      return { events: told.map(({ event }) => ({ ...event })), next, more }
+    },
+  }
+}
+
+/** Payments that are asked for at once. */
+const PAYMENTS_AT_ONCE = 200
+
+function officeSource(office: Office): Source {
+  return {
+    async *entries({ from, to, after }) {
+      const query = { since: timeOf(from), until: timeOf(to), after }
+      for await (const said of office.entries(query)) {
+        const entry = readEntryJson(said)
+        if (entry) yield entry
+      }
+    },
+    async *payments({ from, to = Infinity }, fit, last) {
+      if (last !== undefined) {
+        yield* lastOf(office, { from, to }, fit, last)
+        return
+      }
+      const query = { ...fit, since: timeOf(from), limit: PAYMENTS_AT_ONCE }
+      for (let after: number | undefined = 0; after !== undefined;) {
+        const page = await office.get('payments', { ...query, after })
+        yield* paymentsIn(page).filter(({ at }) => at < to)
+        after = numberIn(page, 'next')
+      }
+    },
+    async events(after) {
+      const page = await office.get('feed', { after, limit: EVENT_ROWS })
+      const { events, more } = page
+      return {
+        events: Array.isArray(events) ? (events as readonly Json[]).filter(isObject) : [],
+        next: numberIn(page, 'next') ?? 0,
+        more: more === true,
+      }
+    },
+  }
+}
+
+/** The last so many that fit, in the order of their making. */
+async function* lastOf(
+  office: Office,
+  { from, to }: { readonly from: number | undefined; readonly to: number },
+  fit: Fit,
+  most: number,
+): AsyncGenerator<Payment> {
+  const found: Payment[] = []
+  const query = { ...fit, since: timeOf(from), limit: PAYMENTS_AT_ONCE }
+  for (let cursor: number | undefined, isFirst = true; isFirst || cursor !== undefined;) {
+    isFirst = false
+    const page = await office.get('payments', { ...query, cursor })
+    found.push(...paymentsIn(page).filter(({ at }) => at < to))
+    cursor = found.length < most ? numberIn(page, 'next') : undefined
+  }
+  yield* found.slice(0, most).toReversed()
+}
+
+function paymentsIn({ payments }: JsonObject): readonly Payment[] {
+  const said = Array.isArray(payments) ? (payments as readonly Json[]) : []
+  return said.flatMap((one) => {
+    const payment = readPaymentJson(one)
+    return payment ? [payment] : []
+  })
+}
+
+function numberIn(said: JsonObject, name: string): number | undefined {
+  const value = said[name]
+  return typeof value === 'number' ? value : undefined
+}
+
+function timeOf(at: number | undefined): string | undefined {
+  return at === undefined ? undefined : new Date(at).toISOString()
 }
 
 async function openNamed({ arguments: args, settings, cwd }: Call): Promise<Ledger> {

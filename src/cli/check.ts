@@ -1,8 +1,8 @@
 import { payingProtocols } from '../config/parts.ts'
-import type { Source } from '../config/registry.ts'
-import { DocumentError } from '../config/registry.ts'
+import type { Source, TriedRail } from '../config/registry.ts'
+import { DocumentError, tryRails } from '../config/registry.ts'
 import { PaymentError } from '../core/problem.ts'
-import { openHouse } from '../gateway/open.ts'
+import { openHouse } from '../gateway/tenants.ts'
 import { probeAround, probeRoutes, probeUpstreams } from '../gateway/probe.ts'
 import type { Finding } from '../gateway/probe.ts'
 import { memory } from '../ledger/memory.ts'
@@ -63,26 +63,33 @@ async function lookInside(
   const { document } = source
   const ledger = memory()
   try {
-    const open = await openHouse(source, { ledger })
+    const tried = await tryRails(source, ledger)
+    const rails = tried.flatMap(findingsOf)
+    // Nothing can be looked at before that is mended.
+    if (tried.every(({ why }) => why !== undefined)) return { rails, routes: [] }
+    const open = await openHouse(source, { ledger, isTrial: true })
     try {
-      const routes = await probeRoutes(document, open.house, payingProtocols())
-      const rails = open.parts.rails.map(({ name, network }): Finding => ({
-        what: `rail ${name}`,
-        state: 'good',
-        sentence: `It is open on ${network}.`,
-      }))
-      return { rails, routes }
+      return { rails, routes: await probeRoutes(document, open.house, payingProtocols()) }
     } finally {
       await open.house.close()
       await open.close()
     }
   } catch (error) {
-    // What the document says is told with its line, and nothing can be looked at before it is mended.
+    // What the document says is told with its line.
     if (error instanceof DocumentError || !(error instanceof PaymentError)) throw error
     return { rails: [{ what: 'rails', state: 'bad', sentence: error.message }], routes: [] }
   } finally {
     await ledger.close()
   }
+}
+
+function findingsOf({ name, network, why, warnings }: TriedRail): readonly Finding[] {
+  const what = `rail ${name}`
+  if (why !== undefined) return [{ what, state: 'bad', sentence: `${network}: ${why}` }]
+  return [
+    { what, state: 'good', sentence: `It is open on ${network}.` },
+    ...warnings.map((sentence): Finding => ({ what, state: 'warning', sentence })),
+  ]
 }
 
 const marks = { good: ['green', 'good'], bad: ['red', 'bad'] } as const

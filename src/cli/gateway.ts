@@ -11,8 +11,9 @@ import { startGateway } from '../gateway/gateway.ts'
 import type { Gateway } from '../gateway/gateway.ts'
 import { openOffice } from '../gateway/office.ts'
 import type { Office } from '../gateway/office.ts'
-import { adminOf, listenOf, openHouse, readSource, tlsOf } from '../gateway/open.ts'
+import { adminOf, listenOf, readSource, tlsOf } from '../gateway/open.ts'
 import type { DocumentHouse } from '../gateway/open.ts'
+import { openHouse } from '../gateway/tenants.ts'
 import { observers } from '../watch/index.ts'
 import { exits, Failure } from './command.ts'
 import type { Call, Command } from './command.ts'
@@ -227,6 +228,14 @@ function createLive(terminal: Terminal): (event: Event) => void {
       say(event, `${terminal.paint('yellow', 'refused')}: ${clean(event.detail)}`)
     if (event.type === 'unknown')
       say(event, terminal.paint('yellow', 'a settlement whose outcome is not known yet'))
+    if (event.type === 'rail')
+      say(
+        event,
+        terminal.paint(
+          event.state === 'up' ? 'green' : 'yellow',
+          `the rail ${clean(event.rail)} on ${clean(event.network)} is ${event.state}`,
+        ),
+      )
     if (event.type === 'undone')
       say(
         event,

@@ -12,19 +12,43 @@ import { DOCUMENT } from './gateway.ts'
 /** Bytes of a secret that is made. */
 const SECRET_BYTES = 33
 
-/** What is asked where it was not typed, and what an empty answer means. */
-const questions = {
+/** Members of a rail that a document names: what is asked, and what an empty answer means. */
+type Questions = Readonly<
+  Record<string, readonly [question: string, otherwise: string | undefined]>
+>
+
+const first = {
   upstream: ['Where does the API answer that you want to sell?', 'http://127.0.0.1:3000'],
   origin: ['How will payers name it?', 'http://127.0.0.1:8402'],
+  rail: ['How do you take money? evm (stablecoins) or lightning.', 'evm'],
+} as const satisfies Questions
+
+const ofEvm = {
   route: ['What is sold, and for how much?', 'GET /*=0.01 USD'],
   network: ['On which network do you take money?', 'base-sepolia'],
   'pay-to': ['Which account earns? (0x…)', undefined],
   facilitator: ['Who settles? An x402 facilitator’s address, or nothing for a key of yours.', ''],
   rpc: ['An endpoint of the chain?', 'https://sepolia.base.org'],
-} as const satisfies Record<string, readonly [question: string, otherwise: string | undefined]>
+} as const satisfies Questions
 
-type Name = keyof typeof questions
-type Answers = Readonly<Record<Name, string>>
+const ofLightning = {
+  route: ['What is sold, and for how much?', 'GET /*=10 SAT'],
+  node: ['Which node or wallet? lnd, cln, phoenixd, eclair, lnbits, nwc or lnurl.', 'lnd'],
+  'node-url': ['Where does it answer? (for lnurl: the address, shop@wallet.example)', undefined],
+} as const satisfies Questions
+
+/** A node by how a document names it: what opens it, and the variable where that is read if no file is named. */
+const nodes = {
+  lnd: { key: 'macaroon', variable: 'LND_MACAROON' },
+  cln: { key: 'rune', variable: 'CLN_RUNE' },
+  phoenixd: { key: 'password', variable: 'PHOENIXD_PASSWORD' },
+  eclair: { key: 'password', variable: 'ECLAIR_PASSWORD' },
+  lnbits: { key: 'key', variable: 'LNBITS_KEY' },
+  nwc: { key: 'uri', variable: 'NWC_URI' },
+  lnurl: undefined,
+} as const satisfies Record<string, { readonly key: string; readonly variable: string } | undefined>
+
+type Answers = Readonly<Record<string, string>>
 
 /** `tolsey init`. */
 export const init: Command = {
@@ -37,6 +61,9 @@ export const init: Command = {
     'pay-to': { type: 'string' },
     facilitator: { type: 'string' },
     rpc: { type: 'string' },
+    rail: { type: 'string' },
+    node: { type: 'string' },
+    'node-url': { type: 'string' },
     'key-file': { type: 'string' },
     listen: { type: 'string' },
     force: { type: 'boolean' },
@@ -56,6 +83,10 @@ export const init: Command = {
     '      --facilitator URL  Who settles; without it a key of yours does, with',
     '      --rpc URL          an endpoint of the chain, and',
     '      --key-file FILE    the file of its key in hex; otherwise it is read from the variable SENDER_KEY.',
+    '      --rail NAME        How money comes: evm (stablecoins, if absent) or lightning, with',
+    '      --node NAME        lnd, cln, phoenixd, eclair, lnbits, nwc or lnurl,',
+    '      --node-url URL     where it answers (for lnurl: the address), and',
+    '      --key-file FILE    the file of its macaroon, rune, password, key or address (nwc); otherwise a variable.',
     '      --listen ADDRESS   Where the gateway listens (127.0.0.1:8402).',
     '      --force            Writes over a document that is there.',
     '',
@@ -63,6 +94,8 @@ export const init: Command = {
     '  tolsey init',
     '  tolsey init --upstream http://127.0.0.1:3000 --origin https://api.example.com --network base \\',
     '    --pay-to 0x… --facilitator https://facilitator.example --route "GET /weather=0.01 USD"',
+    '  tolsey init --upstream http://127.0.0.1:3000 --origin https://api.example.com --rail lightning \\',
+    '    --node lnd --node-url https://127.0.0.1:8080 --key-file invoice.macaroon --route "GET /weather=10 SAT"',
     '',
     'Exit codes: 0 when it was written, 1 when it could not be, 2 when something is missing.',
   ].join('\n'),
@@ -104,16 +137,15 @@ async function keepSecret(path: string): Promise<void> {
 }
 
 async function ask({ arguments: args, terminal }: Call): Promise<Answers> {
-  const typed = (name: Name): string | undefined =>
+  const typed = (name: string): string | undefined =>
     name === 'route' ? args.texts('route').join('\n') || undefined : args.text(name)
   const reader = terminal.interactive
     ? createInterface({ input: terminal.stdin, output: terminal.stderr })
     : undefined
   const answers: Record<string, string> = {}
-  try {
-    for (const [key, [question, otherwise]] of Object.entries(questions)) {
-      const name = key as Name
-      if (name === 'rpc' && answers['facilitator'] !== '') continue
+  const through = async (questions: Questions): Promise<void> => {
+    for (const [name, [question, otherwise]] of Object.entries(questions)) {
+      if (!isNeeded(name, answers)) continue
       const hint = otherwise ? ` [${otherwise}]` : ''
       const said = typed(name) ?? (await reader?.question(`${question}${hint} `))?.trim()
       // Who is not there to be asked has said all that he means with his options.
@@ -121,22 +153,75 @@ async function ask({ arguments: args, terminal }: Call): Promise<Answers> {
       if (meant === undefined) throw misuse(`Say it with --${name}, or run this on a terminal.`)
       answers[name] = meant
     }
+  }
+  try {
+    await through(first)
+    const { rail = '' } = answers
+    if (rail !== 'evm' && rail !== 'lightning')
+      throw misuse(`There is no rail "${rail}" here: evm or lightning.`)
+    await through(rail === 'evm' ? ofEvm : ofLightning)
   } finally {
     reader?.close()
   }
-  return answers as Answers
+  return answers
 }
 
-function write({ arguments: args }: Call, answers: Answers, path: string, secret: string): string {
-  const { upstream, origin, network, facilitator, rpc } = answers
-  const key = args.text('key-file')
+/** Who has a facilitator settle needs no endpoint; a wallet behind a relay has its address in its secret. */
+function isNeeded(name: string, { facilitator, node }: Answers): boolean {
+  if (name === 'rpc') return facilitator === ''
+  return name !== 'node-url' || node !== 'nwc'
+}
+
+/** The lines of the rail. */
+function railOf(
+  { arguments: args }: Call,
+  { rail, network = '', facilitator = '', rpc = '', ...answers }: Answers,
+): readonly string[] {
+  const file = args.text('key-file')
+  const secret = (variable: string): string =>
+    file === undefined ? `{ env: ${variable} }` : `{ file: ${text(file)} }`
+  if (rail === 'lightning') return nodeOf(answers['node'] ?? '', answers['node-url'] ?? '', secret)
   const settles = facilitator
     ? [`    facilitator: ${text(facilitator)}`]
     : [
         `    rpc: ${text(rpc)}`,
         '    # The key that sends payments and pays their gas, in hex. Never written here.',
-        `    signer: ${key === undefined ? '{ env: SENDER_KEY }' : `{ file: ${text(key)} }`}`,
+        `    signer: ${secret('SENDER_KEY')}`,
       ]
+  return [
+    '  evm:',
+    `    network: ${text(network)}`,
+    `    payTo: ${JSON.stringify(answers['pay-to'])}`,
+    ...settles,
+  ]
+}
+
+function nodeOf(
+  name: string,
+  url: string,
+  secret: (variable: string) => string,
+): readonly string[] {
+  if (!Object.hasOwn(nodes, name))
+    throw misuse(`There is no node "${name}" here: ${Object.keys(nodes).join(', ')}.`)
+  const opens = nodes[name as keyof typeof nodes]
+  const members = [
+    ...(name === 'nwc' ? [] : [`${opens ? 'url' : 'address'}: ${JSON.stringify(url)}`]),
+    ...(opens ? [`${opens.key}: ${secret(opens.variable)}`] : []),
+  ]
+  return [
+    '  lightning:',
+    ...(opens
+      ? [
+          '    # What opens the node. Never written here; one that may only make invoices is enough.',
+        ]
+      : []),
+    `    ${name}: { ${members.join(', ')} }`,
+  ]
+}
+
+function write(call: Call, answers: Answers, path: string, secret: string): string {
+  const { upstream = '', origin = '', route = '' } = answers
+  const { arguments: args } = call
   return [
     `# yaml-language-server: $schema=${schemaFrom(path)}`,
     '',
@@ -152,17 +237,14 @@ function write({ arguments: args }: Call, answers: Answers, path: string, secret
     'ledger: tolsey.sqlite',
     '',
     'rails:',
-    '  evm:',
-    `    network: ${text(network)}`,
-    `    payTo: ${JSON.stringify(answers['pay-to'])}`,
-    ...settles,
+    ...railOf(call, answers),
     '',
     'upstreams:',
     `  api: ${text(upstream)}`,
     '',
     '# What is not named here is closed.',
     'routes:',
-    ...answers.route.split('\n').map(routeLine),
+    ...route.split('\n').map(routeLine),
     '',
   ].join('\n')
 }

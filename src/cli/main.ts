@@ -59,6 +59,22 @@ const commands: Readonly<Record<string, Entry>> = {
     summary: 'Tells the whole story of one payment.',
     load: async () => (await import('./payment.ts')).payment,
   },
+  refund: {
+    summary: 'Gives a payment back, whole or in part.',
+    load: async () => (await import('./refund.ts')).refund,
+  },
+  tokens: {
+    summary: 'Lists tokens that were sold, shows what they drew, and revokes them.',
+    load: async () => (await import('./tokens.ts')).tokens,
+  },
+  events: {
+    summary: 'Tells what happened, in its order, and goes on telling.',
+    load: async () => (await import('./events.ts')).events,
+  },
+  suspense: {
+    summary: 'Shows differences between books and world, and books them away.',
+    load: async () => (await import('./suspense.ts')).suspense,
+  },
   report: {
     summary: 'Adds up what was sold, makes statements, exports the books.',
     load: async () => (await import('./report.ts')).report,
@@ -227,6 +243,7 @@ function overview(): string {
     '  TOLSEY_RPC            Endpoints of chains: "base=https://… base-sepolia=https://…".',
     '  TOLSEY_MAX            Most for one request ("1 USD"); TOLSEY_MAX_DAY for a day ("10 USD");',
     '  TOLSEY_MAX_TOTAL      for ever (no limit).',
+    '  TOLSEY_ADMIN          The admin address of a running gateway, with TOLSEY_ADMIN_TOKEN, the token of its dashboard.',
     '  NO_COLOR, FORCE_COLOR, TOLSEY_DEBUG',
   ].join('\n')
 }

@@ -1,12 +1,13 @@
 import { fits } from '../books/statement.ts'
 import { sayQuantity, sayValue } from '../books/quantity.ts'
-import { readPayments } from '../books/reader.ts'
 import type { Payment, PaymentState } from '../books/reader.ts'
 import { entryJson } from '../books/write.ts'
-import { bookHelp, bookOptions, emit, readingOf, sayTime, withBooks } from './books.ts'
+import { bookHelp, emit, readingOf, sayTime, sourceOptions, withSource } from './books.ts'
+import type { Fit } from './books.ts'
 import { exits, misuse } from './command.ts'
 import type { Call, Command } from './command.ts'
 import { wantsJson } from './inspect.ts'
+import { officeHelp } from './office.ts'
 import type { Terminal } from './terminal.ts'
 import { clean, columns, count, list } from './text.ts'
 
@@ -30,7 +31,7 @@ export const states: Readonly<Record<PaymentState, Parameters<Terminal['paint']>
 export const payments: Command = {
   wordsMax: 0,
   options: {
-    ...bookOptions,
+    ...sourceOptions,
     since: { type: 'string' },
     until: { type: 'string' },
     route: { type: 'string' },
@@ -47,6 +48,7 @@ export const payments: Command = {
     '',
     'Options:',
     ...bookHelp,
+    ...officeHelp,
     '      --since WHEN       From then on: 2026-03-01, 2026-03-01T12:00Z, or 7d, 12h, 30m ago.',
     '      --until WHEN       Until then.',
     '      --route ROUTE      Of that route: "GET /weather".',
@@ -62,13 +64,16 @@ export const payments: Command = {
   ].join('\n'),
   async run(call) {
     const { json, limit } = { json: wantsJson(call), limit: limitOf(call) }
-    const wanted = wantedIn(call)
+    const fit = fitOf(call)
+    const wanted = wantedIn(call, fit)
     const options = readingOf(call, 'since', 'until')
-    await withBooks(call, async (ledger) => {
+    await withSource(call, async (source) => {
       const shown: Payment[] = []
       let seen = 0
       const most = limit ?? (json ? undefined : SHOWN)
-      for await (const payment of readPayments(ledger, options)) {
+      // How many fit is known beforehand only where states are not looked at.
+      const last = call.arguments.texts('state').length > 0 ? undefined : most
+      for await (const payment of source.payments(options, fit, last)) {
         if (!wanted(payment)) continue
         seen++
         if (most === undefined) await emit(call, jsonOf(payment))
@@ -89,13 +94,17 @@ function limitOf({ arguments: args }: Call): number | undefined {
   return limit
 }
 
-function wantedIn({ arguments: args }: Call): (payment: Payment) => boolean {
+/** Whose payments are wanted. */
+export function fitOf({ arguments: args }: Call): Fit {
   const [payer, route] = [args.text('payer'), args.text('route')]
+  return { ...(payer !== undefined && { payer }), ...(route !== undefined && { route }) }
+}
+
+function wantedIn({ arguments: args }: Call, fit: Fit): (payment: Payment) => boolean {
   const named = new Set<string>(args.texts('state'))
   const wrong = [...named].find((name) => !Object.hasOwn(states, name))
   if (wrong !== undefined)
     throw misuse(`There is no state "${clean(wrong)}". There are ${list(Object.keys(states))}.`)
-  const fit = { ...(payer !== undefined && { payer }), ...(route !== undefined && { route }) }
   return (payment) => (named.size === 0 || named.has(payment.state)) && fits(payment, fit)
 }
 

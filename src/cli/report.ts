@@ -1,8 +1,7 @@
 import { sayQuantity, sayValue } from '../books/quantity.ts'
-import { readEntries } from '../books/reader.ts'
 import { makeReport } from '../books/report.ts'
 import type { By, ReportLine } from '../books/report.ts'
-import { fits, readStatement } from '../books/statement.ts'
+import { fits, statementOf } from '../books/statement.ts'
 import type { StatementLine } from '../books/statement.ts'
 import {
   csvLine,
@@ -15,11 +14,21 @@ import {
   reportJson,
 } from '../books/write.ts'
 import type { BookEntry } from '../books/entry.ts'
-import type { Ledger } from '../core/ports.ts'
-import { bookHelp, bookOptions, emit, readingOf, sayAmounts, sayTime, withBooks } from './books.ts'
+import {
+  bookHelp,
+  emit,
+  readingOf,
+  sayAmounts,
+  sayTime,
+  sourceOptions,
+  withSource,
+} from './books.ts'
+import type { Source } from './books.ts'
 import { exits, misuse } from './command.ts'
 import type { Call, Command } from './command.ts'
 import { wantsJson } from './inspect.ts'
+import { officeHelp } from './office.ts'
+import { fitOf } from './payments.ts'
 import { clean, columns, list } from './text.ts'
 
 const groupings: readonly By[] = ['route', 'rail', 'payer', 'day']
@@ -28,7 +37,7 @@ const groupings: readonly By[] = ['route', 'rail', 'payer', 'day']
 export const report: Command = {
   wordsMax: 0,
   options: {
-    ...bookOptions,
+    ...sourceOptions,
     by: { type: 'string' },
     from: { type: 'string' },
     to: { type: 'string' },
@@ -48,6 +57,7 @@ export const report: Command = {
     '',
     'Options:',
     ...bookHelp,
+    ...officeHelp,
     '      --by WHAT          One line for each route (default), rail, payer or day (UTC).',
     '      --from WHEN        From then on: 2026-03-01, 2026-03-01T12:00Z, or 7d, 12h, 30m ago.',
     '      --to WHEN          Until then, that moment left out: --from 2026-03-01 --to 2026-04-01 is March.',
@@ -71,27 +81,22 @@ export const report: Command = {
     if (args.flag('entries') && args.flag('statement'))
       throw misuse('Give --entries or --statement.')
     const make = args.flag('statement') ? statement : args.flag('entries') ? entries : sums
-    await withBooks(call, (ledger) => make(call, ledger))
+    await withSource(call, (source) => make(call, source))
     return exits.ok
   },
 }
 
-function fitOf({ arguments: args }: Call): { payer?: string; route?: string } {
-  const [payer, route] = [args.text('payer'), args.text('route')]
-  return { ...(payer !== undefined && { payer }), ...(route !== undefined && { route }) }
-}
-
-async function* wanted(call: Call, ledger: Ledger): AsyncGenerator<BookEntry> {
+async function* wanted(call: Call, source: Source): AsyncGenerator<BookEntry> {
   const fit = fitOf(call)
-  for await (const entry of readEntries(ledger, readingOf(call, 'from', 'to')))
+  for await (const entry of source.entries(readingOf(call, 'from', 'to')))
     if (fits(entry, fit)) yield entry
 }
 
-async function sums(call: Call, ledger: Ledger): Promise<void> {
+async function sums(call: Call, source: Source): Promise<void> {
   const { arguments: args } = call
   const by = groupings.find((one) => one === (args.text('by') ?? 'route'))
   if (!by) throw misuse(`--by is one of ${list(groupings)}.`)
-  const lines = await makeReport(wanted(call, ledger), by)
+  const lines = await makeReport(wanted(call, source), by)
   if (args.flag('csv')) {
     await emit(call, csvOf(reportColumns))
     for (const line of lines) {
@@ -140,10 +145,10 @@ function unlessZero(text: string): string {
   return text === '0' ? '' : text
 }
 
-async function entries(call: Call, ledger: Ledger): Promise<void> {
+async function entries(call: Call, source: Source): Promise<void> {
   const { arguments: args } = call
   if (args.flag('csv')) await emit(call, csvOf(entryColumns))
-  for await (const entry of wanted(call, ledger)) {
+  for await (const entry of wanted(call, source)) {
     if (args.flag('csv')) {
       const cells = entryCells(entry)
       await emit(call, csvOf(entryColumns.map((name) => cells[name])))
@@ -157,15 +162,17 @@ function sayEntry({ at, kind, amount, route, payer, key }: BookEntry): string {
   return `${sayTime(at)}  ${kind.padEnd(11)} ${amounts}  ${clean(route, 40)}  ${clean(payer, 44)}  ${clean(key)}`
 }
 
-async function statement(call: Call, ledger: Ledger): Promise<void> {
+async function statement(call: Call, source: Source): Promise<void> {
   const { arguments: args } = call
   const fit = fitOf(call)
   if (fit.payer === undefined && fit.route === undefined)
     throw misuse('Say whose statement it is: --payer or --route.')
   const say = args.flag('csv') ? statementCsv : wantsJson(call) ? statementJson : statementText
   if (args.flag('csv')) await emit(call, csvOf([...entryColumns, 'balance']))
-  for await (const line of readStatement(ledger, { ...readingOf(call, 'from', 'to'), ...fit }))
-    for (const text of say(line)) await emit(call, text)
+  // What stood before is told too, so that it is read from the beginning.
+  const { from, ...all } = readingOf(call, 'from', 'to')
+  const lines = statementOf(source.entries(all), { ...fit, ...(from !== undefined && { from }) })
+  for await (const line of lines) for (const text of say(line)) await emit(call, text)
 }
 
 function statementCsv(line: StatementLine): readonly string[] {

@@ -183,8 +183,14 @@ function createLive(terminal: Terminal): (event: Event) => void {
         )
       case 'mismatch':
         return say(event, `${terminal.paint('red', 'mismatch')} ${writeMoney(event.amount)}`)
+      case 'rail':
+        return say(
+          event,
+          `the rail ${clean(event.rail)} on ${clean(event.network)} is ${event.state}`,
+        )
       case 'delivered':
       case 'reserved':
+      case 'waiting':
       case 'paid':
       case 'lost':
     }

@@ -1,3 +1,5 @@
+import type { JsonObject } from '../core/json.ts'
+
 /** Longest piece of a stranger's text that is shown. */
 export const SHOWN_CHARS_MAX = 300
 
@@ -11,6 +13,12 @@ export function clean(text: string, charsMax: number = SHOWN_CHARS_MAX): string 
     .replace(unseen, ' ')
     .trim()
   return seen.length > charsMax ? `${seen.slice(0, charsMax - 1)}…` : seen
+}
+
+/** A member of what a server says, if it is a text or a number: made fit for a terminal. */
+export function textIn(said: JsonObject, name: string): string {
+  const value = said[name]
+  return typeof value === 'string' || typeof value === 'number' ? clean(`${value}`) : ''
 }
 
 const units = [

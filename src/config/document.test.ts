@@ -130,6 +130,60 @@ describe('a document', () => {
       ': 0.01 USD\n  GET /WEATHER: free',
       /^11 routes: .*are the same to a router/,
     ],
+    [
+      'a price and a service that tells it',
+      ': 0.01 USD',
+      ': { price: 0.01 USD, priceService: { url: "https://a.example", secret: { env: A } } }',
+      '12 routes › GET /weather › priceService: Say "price" or "priceService".',
+    ],
+    [
+      'a rule without a price',
+      ': 0.01 USD',
+      ': { price: { when: [{ method: POST, price: 1 USD }] } }',
+      /^12 routes › GET \/weather › price: A rule has a "base"/,
+    ],
+    [
+      'a rule in two currencies',
+      ': 0.01 USD',
+      ': { price: { base: 1 USD, each: { unit: page, price: 1 SAT, query: pages } } }',
+      /^12 routes › GET \/weather › price: .*one currency/,
+    ],
+    [
+      'a count that is counted in two ways',
+      ': 0.01 USD',
+      ': { price: { each: { unit: page, price: 1 SAT, query: pages, param: id } } }',
+      /^12 routes › GET \/weather › price › each: Say in one way/,
+    ],
+    [
+      'a body that is priced and not read',
+      ': 0.01 USD',
+      ': { body: free, price: { each: { unit: kB, price: 1 SAT, bodyBytes: 1000 } } }',
+      /^12 routes › GET \/weather › body: A body that is priced is read/,
+    ],
+    [
+      'a rate that is a rounded number',
+      'routes:',
+      'rates: { fixed: { EUR/USD: 1.08 } }\nroutes:',
+      /^11 rates › fixed › EUR\/USD: A number is written as text/,
+    ],
+    [
+      'a pair that is none',
+      'routes:',
+      'rates: { fixed: { EURUSD: "1.08" } }\nroutes:',
+      /^11 rates: .*EURUSD/,
+    ],
+    [
+      'a key of its own beside a facilitator',
+      '    facilitator:',
+      '    refundSigner: { env: A }\n    facilitator:',
+      /^5 rails › evm: A "facilitator" settles by itself/,
+    ],
+    [
+      'confirmations that nobody looks for',
+      '    facilitator:',
+      '    confirmations: 3\n    facilitator:',
+      /^5 rails › evm: To count "confirmations"/,
+    ],
     ['a name twice', 'origin:', 'listen: 1\norigin:', /^2 : Map keys must be unique/],
     ['text that is no YAML', 'listen: 8402', 'listen: [', /^\d+ : /],
     [
@@ -163,6 +217,34 @@ describe('a document', () => {
     assert.equal(told(text).length, 5)
   })
 
+  test('says what a price is made of, and what currencies are worth', () => {
+    const priced = `{ price: { base: 0.02 USD, when: [{ query: { size: small }, price: 0.01 USD }],
+      each: { unit: page, price: 0.01 USD, query: pages, most: 50 } } }`
+    const rates = `rates:
+  fixed: { EUR/USD: "1.08" }
+  fixedUntil: 2027-01-01T00:00:00Z
+  http:
+    BTC/USD:
+      sources: [{ url: "https://a.example/btc", pointer: /last, headers: { Key: { env: RATES } } }]
+      between: ["20000", "500000"]
+  maxAge: 2m
+`
+    const served = `  GET /b: { priceService: { url: "https://prices.example/", secret: { env: A },
+    cache: { by: [query.pages], for: 1m } } }
+`
+    const text = good.replace(': 0.01 USD', `: ${priced}`).replace('routes:', `${rates}routes:`)
+    assert.deepEqual(told(text + served), [])
+    assert.deepEqual(
+      told(
+        good.replace(
+          '    facilitator',
+          '    rpc: { env: RPC }\n    confirmations: 3\n    facilitator',
+        ),
+      ),
+      [],
+    )
+  })
+
   test('holds aliases, but not millions', () => {
     assert.deepEqual(
       told(
@@ -190,8 +272,34 @@ test('times and sizes are what they say', () => {
   assert.deepEqual(['7B', '32kB', '10MB', '1GB'].map(sizeOf), [7, 32_000, 1e7, 1e9])
 })
 
+test('the pieces of documents in the guides are pieces of documents', async () => {
+  for (const [name, count] of [
+    ['gateway', 6],
+    ['pricing', 1],
+  ] as const) {
+    const page = await readFile(new URL(`../../docs/${name}.md`, import.meta.url), 'utf8')
+    const pieces = [...page.matchAll(/^```yaml\n([\s\S]*?)^```$/gm)].map(([, piece = '']) => piece)
+    assert.ok(pieces.length >= count, `${pieces.length} in ${name}`)
+    for (const piece of pieces) {
+      const lines = good.split('\n')
+      const own = new Set([...piece.matchAll(/^(\w+):/gm)].map(([, member]) => member))
+      // What a piece says stands in the place of what the document says.
+      const rest = lines.filter((_, i) => {
+        const at = lines.slice(0, i + 1).findLast((one) => /^\w/.test(one))
+        return !own.has(/^(\w+):/.exec(at ?? '')?.[1] ?? '')
+      })
+      assert.deepEqual(told(`${rest.join('\n')}\n${piece}`), [], piece)
+    }
+  }
+})
+
 test('the examples are documents', async () => {
-  for (const name of ['gateway.yaml', 'gateway-files.yaml', 'gateway-lightning.yaml']) {
+  for (const name of [
+    'gateway.yaml',
+    'gateway-files.yaml',
+    'gateway-lightning.yaml',
+    'gateway-tenants.yaml',
+  ]) {
     const text = await readFile(new URL(`../../examples/${name}`, import.meta.url), 'utf8')
     assert.deepEqual(told(text, name), [], name)
   }

@@ -1,358 +1,66 @@
 import * as v from 'valibot'
 import { readPlans } from '../adapters/plans.ts'
 import type { PlansSettings } from '../adapters/plans.ts'
-import type { Paid, Routes, RouteValue } from '../adapters/routes.ts'
+import type { Paid, PriceOf, Routes, RouteValue } from '../adapters/routes.ts'
 import { readRoutes } from '../adapters/routes.ts'
 import type { Plan } from '../core/plan.ts'
-import { createMeters } from '../meters/meters.ts'
+import { PaymentError } from '../core/problem.ts'
+import { createMeters, createSocketMeters } from '../meters/meters.ts'
 import type { MeterSettings } from '../meters/meters.ts'
 import { readText } from './document-text.ts'
 import type { Mistake, Steps, Text } from './document-text.ts'
 import { nearest } from './nearest.ts'
 
+import type {
+  Document,
+  MeterEntry,
+  PageEntry,
+  RouteEntry,
+  TenantEntry,
+} from './document-entries.ts'
+import { examineTenants, tenantsOf, within } from './document-tenants.ts'
+import { PriceService, priceByRule, ratesBy, RatesSchema, Rule } from './document-prices.ts'
+import type { RuleEntry } from './document-prices.ts'
+import { Evm, Lightning, PayPalSchema, StripeSchema } from './document-rails.ts'
+import {
+  Address,
+  Ca,
+  Count,
+  Duration,
+  durationOf,
+  FieldName,
+  Flag,
+  object,
+  Origin,
+  Price,
+  Prices,
+  say,
+  SecretSchema,
+  several,
+  Size,
+  TextSchema,
+  Url,
+  Words,
+} from './document-words.ts'
+
+export type {
+  FieldsEntry,
+  UpstreamEntry,
+  MeterEntry,
+  RouteEntry,
+  ListenEntry,
+  Document,
+} from './document-entries.ts'
+export type {
+  EvmEntry,
+  LightningEntry,
+  PayPalEntry,
+  StripeEntry,
+  SweepEntry,
+} from './document-rails.ts'
+export { durationOf, sizeOf } from './document-words.ts'
+export type { SecretRef, TextRef } from './document-words.ts'
 export type { Mistake } from './document-text.ts'
-
-/** A secret, by where it stands: a document never holds one. */
-export type SecretRef = { env: string } | { file: string }
-/** A text that may be a secret. */
-export type TextRef = string | SecretRef
-type Several<T> = T | T[]
-
-/** A facilitator that settles. */
-export interface FacilitatorEntry {
-  url: string
-  headers?: Record<string, TextRef> | undefined
-}
-
-/** A chain on which stablecoins are taken. */
-export interface EvmEntry {
-  network: string
-  payTo: string
-  rpc?: Several<TextRef> | undefined
-  signer?: Several<SecretRef> | undefined
-  facilitator?: Several<string | FacilitatorEntry> | undefined
-  confirmations?: number | undefined
-  quorum?: number | undefined
-  batcher?: string | undefined
-  gasBudgetWei?: string | undefined
-  refundSigner?: SecretRef | undefined
-  sweep?: SweepEntry | undefined
-}
-
-/** By which rule money goes to a cold account. */
-export interface SweepEntry {
-  treasury: string
-  above: string
-  keep: string
-  every?: string | undefined
-  treasuryConfirmed?: string | undefined
-}
-
-/** A Lightning node; exactly one of its kinds. */
-export interface LightningEntry {
-  network?: string | undefined
-  hold?: boolean | undefined
-  lnd?: { url: string; macaroon: SecretRef; ca?: string | undefined } | undefined
-  cln?: { url: string; rune: SecretRef; ca?: string | undefined } | undefined
-  phoenixd?: { url: string; password: SecretRef; ca?: string | undefined } | undefined
-  eclair?: { url: string; password: SecretRef; ca?: string | undefined } | undefined
-  lnbits?: { url: string; key: SecretRef; ca?: string | undefined } | undefined
-  nwc?: { uri: SecretRef } | undefined
-  lnurl?: { address: string } | undefined
-}
-
-/** What is sold as a token. */
-export interface PlanEntry {
-  price: Several<string>
-  uses?: number | undefined
-  balance?: string | undefined
-  validFor?: string | undefined
-  rights?: string[] | undefined
-  tier?: string | undefined
-}
-
-/** What fields are changed to on their way. */
-export interface FieldsEntry {
-  set?: Record<string, TextRef> | undefined
-  remove?: string[] | undefined
-}
-
-/** Where requests go. */
-export interface UpstreamEntry {
-  url: string
-  secret?: SecretRef | undefined
-  host?: 'own' | 'public' | undefined
-  http2?: boolean | undefined
-  ca?: string | undefined
-  connections?: number | undefined
-  requests?: number | undefined
-  timeouts?:
-    | { connect?: string | undefined; head?: string | undefined; idle?: string | undefined }
-    | undefined
-}
-
-/** What a route is counted by. */
-export interface MeterEntry {
-  unit: string
-  most?: string | undefined
-  per: 'token' | 'second' | 'byte' | 'event'
-  price?: string | undefined
-  input?: string | undefined
-  cached?: string | undefined
-  output?: string | undefined
-}
-
-/** A route in full. */
-export interface RouteEntry {
-  price?: Several<string> | undefined
-  plan?: string | undefined
-  takes?: string[] | undefined
-  meter?: MeterEntry | undefined
-  refund?: 'automatic' | undefined
-  settle?: 'before-work' | 'before-response' | 'deferred' | undefined
-  body?: 'bind' | 'free' | undefined
-  bodyMax?: string | undefined
-  keep?: boolean | undefined
-  free?: string | undefined
-  limits?: Record<string, string> | undefined
-  description?: string | undefined
-  mimeType?: string | undefined
-  rails?: string[] | undefined
-  account?: string | undefined
-  upstream?: string | undefined
-  rewrite?: string | undefined
-  headers?: { request?: FieldsEntry | undefined; response?: FieldsEntry | undefined } | undefined
-  timeout?: string | undefined
-}
-
-/** Where a server listens. */
-export interface ListenEntry {
-  address: string | number
-  tls?: { cert: string; key: string } | undefined
-}
-
-/** Where events of the books are posted to. */
-export interface WebhookEntry {
-  name?: string | undefined
-  url: TextRef
-  secret: SecretRef
-  private?: boolean | undefined
-}
-
-/** A gateway's configuration, as it is written. */
-export interface Document {
-  $schema?: string | undefined
-  listen: string | number | ListenEntry
-  admin?: string | number | undefined
-  origin: Several<string>
-  realm?: string | undefined
-  secret: Several<SecretRef>
-  restoredAt?: string | undefined
-  dashboard?:
-    | {
-        token: SecretRef
-        hosts?: string[] | undefined
-        explorers?: Record<string, string> | undefined
-      }
-    | undefined
-  events?: { webhooks?: WebhookEntry[] | undefined; file?: string | undefined } | undefined
-  ledger?: string | { postgres: TextRef; schema?: string | undefined } | undefined
-  vault?: string | { directory: string; size?: string | undefined } | undefined
-  rails: { evm?: Several<EvmEntry> | undefined; lightning?: LightningEntry | undefined }
-  protocols?: ('x402' | 'l402' | 'oauth')[] | undefined
-  tokens?: { jwt?: Several<SecretRef> | undefined } | undefined
-  plans?: Record<string, PlanEntry> | undefined
-  limits?: Record<string, string> | undefined
-  proxies?: { trusted: string[]; field?: 'forwarded' | 'x-forwarded-for' | undefined } | undefined
-  cors?: false | { origins: '*' | string[] } | undefined
-  upstreams: Record<string, string | UpstreamEntry>
-  routes: Record<string, string | string[] | RouteEntry>
-  default?: 'closed' | 'free' | { upstream: string } | undefined
-  timeouts?:
-    | {
-        request?: string | undefined
-        requestHead?: string | undefined
-        keepAlive?: string | undefined
-        work?: string | undefined
-        drain?: string | undefined
-        notice?: string | undefined
-      }
-    | undefined
-  sizes?: { requestHead?: string | undefined; body?: string | undefined } | undefined
-}
-
-/** An object without any other member, with the names that it may have at hand for whoever mistypes one. */
-function object<const E extends v.ObjectEntries>(entries: E) {
-  const names = Object.keys(entries)
-  return v.strictObject(entries, (issue) => {
-    if (issue.expected !== 'never') {
-      const missing = /^"(.+)"$/.exec(issue.expected ?? '')?.[1]
-      return missing === undefined ? 'An object belongs here.' : `"${missing}" is missing here.`
-    }
-    const said = String(issue.path?.at(-1)?.key)
-    const near = nearest(said, names)
-    const hint = near ? `Did you mean "${near}"?` : `There are ${names.join(', ')}.`
-    return `There is no "${said}" here. ${hint}`
-  })
-}
-
-const say = v.description
-const Words = v.pipe(
-  v.string('A text belongs here.'),
-  v.nonEmpty('This text is empty.'),
-  v.maxLength(8_192, 'This text is too long.'),
-)
-const Flag = v.boolean('This is true or false.')
-const Count = v.pipe(
-  v.number('A number belongs here.'),
-  v.integer('This is a whole number.'),
-  v.minValue(1, 'This is a number above zero.'),
-)
-const Duration = v.pipe(
-  v.string('A time is written like "30s".'),
-  v.regex(/^\d{1,9}(?:ms|s|m|h|d)$/, 'A time is written like "500ms", "30s", "5m", "1h" or "30d".'),
-)
-const Size = v.pipe(
-  v.string('A size is written like "10MB".'),
-  v.regex(/^\d{1,9}(?:B|kB|MB|GB)$/, 'A size is written like "32kB", "10MB" or "1GB".'),
-)
-const Url = v.pipe(
-  v.string('An address belongs here.'),
-  v.regex(/^https?:\/\/[^\s/]+/, 'An address begins with http:// or https://.'),
-)
-const Env = object({ env: v.pipe(Words, say('The name of an environment variable.')) })
-const File = object({ file: v.pipe(Words, say('A file that holds nothing else.')) })
-const SecretRef = v.pipe(
-  v.union([Env, File], 'A secret is written by where it stands: { env: NAME } or { file: PATH }.'),
-  say('A secret, by where it stands.'),
-)
-const TextRef = v.union(
-  [Words, Env, File],
-  'A text belongs here, or where it stands: { env: NAME } or { file: PATH }.',
-)
-const Price = v.pipe(
-  v.string('A price is written like "0.01 USD".'),
-  v.regex(/^\d{1,30}(?:\.\d{1,18})? [A-Z][A-Z0-9]{1,15}$/, 'A price is written like "0.01 USD".'),
-)
-const Prices = v.union(
-  [Price, v.pipe(v.array(Price), v.minLength(1), v.maxLength(8))],
-  'A price is written like "0.01 USD", several as a list.',
-)
-const ADDRESS =
-  'Write a port, or an address like "0.0.0.0:8402"; a port alone is on this machine only.'
-const Address = v.union(
-  [
-    v.pipe(v.number(), v.integer(ADDRESS), v.minValue(0, ADDRESS), v.maxValue(65_535, ADDRESS)),
-    v.pipe(
-      v.string(),
-      v.regex(/^(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]*):\d{1,5}$/, ADDRESS),
-      v.check((said) => Number(said.slice(said.lastIndexOf(':') + 1)) <= 65_535, ADDRESS),
-    ),
-  ],
-  ADDRESS,
-)
-const Origin = v.pipe(
-  v.string('An origin is written like "https://api.example.com".'),
-  v.regex(
-    /^https?:\/\/(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::\d{1,5})?$/,
-    'An origin is written like "https://api.example.com": nothing follows the name.',
-  ),
-)
-
-function several<const S extends v.GenericSchema>(one: S, sentence: string) {
-  return v.union([one, v.pipe(v.array(one), v.minLength(1), v.maxLength(64))], sentence)
-}
-
-const Facilitator = object({ url: Url, headers: v.optional(v.record(v.string(), TextRef)) })
-const Account = v.pipe(
-  v.string('An account is written like "0x…" with 40 digits.'),
-  v.regex(/^0x[0-9a-fA-F]{40}$/, 'An account is written like "0x…" with 40 digits.'),
-)
-const Sweep = object({
-  treasury: v.pipe(Account, say('The cold account. Sealed in the books at its first use.')),
-  above: v.pipe(Price, say('More than this lies there when a sweep is made.')),
-  keep: v.pipe(Price, say('What stays, for refunds.')),
-  every: v.optional(v.pipe(Duration, say('At most one sweep in this time (1d).'))),
-  treasuryConfirmed: v.optional(
-    v.pipe(Words, say('The fingerprint of another treasury than the books know.')),
-  ),
-})
-const Evm = v.pipe(
-  object({
-    network: v.pipe(Words, say('base, base-sepolia, or CAIP-2 such as eip155:8453.')),
-    payTo: v.pipe(Account, say('The account that earns.')),
-    rpc: v.optional(
-      v.pipe(
-        several(TextRef, 'An endpoint belongs here, or a list of them.'),
-        say('JSON-RPC endpoints, the preferred one first.'),
-      ),
-    ),
-    signer: v.optional(
-      v.pipe(
-        several(SecretRef, 'A key is written by where it stands: { env: NAME } or { file: PATH }.'),
-        say('The keys that send payments and pay their gas, in hex.'),
-      ),
-    ),
-    facilitator: v.optional(
-      v.pipe(
-        several(
-          v.union([Url, Facilitator], 'A facilitator is an address.'),
-          'A facilitator is an address.',
-        ),
-        say('Who settles, where there is no signer of ours.'),
-      ),
-    ),
-    confirmations: v.optional(Count),
-    quorum: v.optional(Count),
-    batcher: v.optional(Words),
-    gasBudgetWei: v.optional(
-      v.pipe(v.string(), v.regex(/^\d{1,30}$/, 'Gas is a whole number of wei, as text.')),
-    ),
-    refundSigner: v.optional(
-      v.pipe(SecretRef, say('The key that gives money back: that of "payTo", for sweeps too.')),
-    ),
-    sweep: v.optional(
-      v.pipe(Sweep, say('Moves what is above a floor to a cold account. Needs "refundSigner".')),
-    ),
-  }),
-  v.check(
-    ({ signer, facilitator }) => (signer === undefined) !== (facilitator === undefined),
-    'Say who settles: a "signer" of yours with an "rpc", or a "facilitator".',
-  ),
-  v.check(
-    ({ signer, rpc }) => signer === undefined || rpc !== undefined,
-    'A "signer" needs an "rpc": the endpoint of its chain.',
-  ),
-  v.check(
-    ({ sweep, refundSigner }) => sweep === undefined || refundSigner !== undefined,
-    'A "sweep" needs a "refundSigner": the key of "payTo".',
-  ),
-  v.check(
-    ({ facilitator, rpc }) => facilitator === undefined || rpc === undefined,
-    'A "facilitator" needs no "rpc". Leave one of them out.',
-  ),
-)
-
-/** Kinds of Lightning nodes. */
-const kinds = ['lnd', 'cln', 'phoenixd', 'eclair', 'lnbits', 'nwc', 'lnurl'] as const
-const Ca = v.optional(v.pipe(Words, say('A file with the certificate, in PEM.')))
-const Lightning = v.pipe(
-  object({
-    network: v.optional(v.pipe(Words, say('bitcoin if absent; regtest, signet, testnet.'))),
-    hold: v.optional(v.pipe(Flag, say('Payments are locked until the work is done.'))),
-    lnd: v.optional(object({ url: Url, macaroon: SecretRef, ca: Ca })),
-    cln: v.optional(object({ url: Url, rune: SecretRef, ca: Ca })),
-    phoenixd: v.optional(object({ url: Url, password: SecretRef, ca: Ca })),
-    eclair: v.optional(object({ url: Url, password: SecretRef, ca: Ca })),
-    lnbits: v.optional(object({ url: Url, key: SecretRef, ca: Ca })),
-    nwc: v.optional(object({ uri: SecretRef })),
-    lnurl: v.optional(object({ address: Words })),
-  }),
-  v.check(
-    (said) => kinds.filter((kind) => said[kind] !== undefined).length === 1,
-    `Name one node: ${kinds.join(', ')}.`,
-  ),
-)
 
 const PlanInFull = object({
   price: Prices,
@@ -361,20 +69,22 @@ const PlanInFull = object({
   validFor: v.optional(Duration),
   rights: v.optional(v.array(Words)),
   tier: v.optional(Words),
+  refund: v.optional(
+    v.pipe(
+      v.union([v.literal(true), Words], 'This is true, or a fee like "2%" or "0.05 USD".'),
+      say('Holders may have back what is left, for nothing or for a fee.'),
+    ),
+  ),
 })
 
-const FieldName = v.pipe(
-  v.string(),
-  v.regex(/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/, 'This is no name of a header field.'),
-)
 const Fields = object({
-  set: v.optional(v.record(FieldName, TextRef)),
+  set: v.optional(v.record(FieldName, TextSchema)),
   remove: v.optional(v.array(FieldName)),
 })
 
 const Upstream = object({
   url: v.pipe(Url, say('Where it answers; a path in it stands before all others.')),
-  secret: v.optional(v.pipe(SecretRef, say('Signs what the upstream is told of a payment.'))),
+  secret: v.optional(v.pipe(SecretSchema, say('Signs what the upstream is told of a payment.'))),
   host: v.optional(v.picklist(['own', 'public'], 'This is "own" or "public".')),
   http2: v.optional(Flag),
   ca: Ca,
@@ -400,15 +110,19 @@ const Meter = object({
   input: v.optional(v.pipe(Price, say('Of a token that the model reads.'))),
   cached: v.optional(v.pipe(Price, say('Of one that it has read before.'))),
   output: v.optional(v.pipe(Price, say('Of one that it writes.'))),
+  grace: v.optional(
+    v.pipe(Duration, say('How long a WebSocket waits for a top-up where the balance ends (none).')),
+  ),
 })
 
 const Route = object({
   price: v.optional(
     v.union(
-      [v.literal('free'), Prices],
-      'A price is written like "0.01 USD", several as a list, or "free".',
+      [v.literal('free'), Prices, Rule],
+      'A price is written like "0.01 USD", several as a list, or "free"; by rules { base, when, each }.',
     ),
   ),
+  priceService: v.optional(v.pipe(PriceService, say('A service of yours tells the price.'))),
   plan: v.optional(Words),
   takes: v.optional(v.array(Words)),
   meter: v.optional(v.pipe(Meter, say('The price is known at the end; a "plan" pays it.'))),
@@ -422,6 +136,12 @@ const Route = object({
   body: v.optional(v.picklist(['bind', 'free'], 'This is "bind" or "free".')),
   bodyMax: v.optional(Size),
   keep: v.optional(Flag),
+  task: v.optional(
+    v.pipe(
+      v.union([Flag, Duration], 'This is true, or a time like "2h".'),
+      say('Answered 202 and worked on, for an hour or so long. Needs a "vault".'),
+    ),
+  ),
   free: v.optional(v.pipe(Words, say('What each caller has for nothing: "3/d".'))),
   limits: v.optional(v.record(v.string(), Words)),
   description: v.optional(Words),
@@ -432,13 +152,41 @@ const Route = object({
   rewrite: v.optional(v.pipe(Words, say('The path at the upstream: "/api/*".'))),
   headers: v.optional(object({ request: v.optional(Fields), response: v.optional(Fields) })),
   timeout: v.optional(v.pipe(Duration, say('Until the head of the upstream’s answer.'))),
+  fallback: v.optional(
+    v.pipe(
+      object({
+        cached: v.pipe(Duration, say('How old the last good answer may be.')),
+        charged: v.optional(v.pipe(Flag, say('Whether it costs the same (true).'))),
+      }),
+      say('What a paid GET is answered while the upstream is away.'),
+    ),
+  ),
 })
 
 const Webhook = object({
   name: v.optional(v.pipe(Words, say('Its place in the books: another name begins anew.'))),
-  url: TextRef,
-  secret: v.pipe(SecretRef, say('Signs them, as Standard Webhooks says: "whsec_…".')),
+  url: TextSchema,
+  secret: v.pipe(SecretSchema, say('Signs them, as Standard Webhooks says: "whsec_…".')),
   private: v.optional(v.pipe(Flag, say('Whether it may be in a private network.'))),
+})
+
+const Nats = object({
+  servers: v.pipe(
+    several(Words, 'A server is written like "nats://127.0.0.1:4222".'),
+    say('nats://127.0.0.1:4222, or tls://…; any of several.'),
+  ),
+  stream: v.optional(v.pipe(Words, say('The stream that must take them. Make it yourself.'))),
+  prefix: v.optional(v.pipe(Words, say('Stands before the type of an event in its subject.'))),
+  token: v.optional(SecretSchema),
+  user: v.optional(Words),
+  password: v.optional(SecretSchema),
+  credentials: v.optional(v.pipe(SecretSchema, say('What a credentials file holds.'))),
+  ca: v.optional(v.pipe(Words, say('A file: whose signature of its certificate is taken.'))),
+})
+
+const Tax = object({
+  place: v.pipe(Words, say('Where sales are taxed: "DE", "CA-QC".')),
+  rates: v.record(v.string(), v.array(object({ name: Words, percent: Words }))),
 })
 
 const Listen = object({
@@ -446,41 +194,36 @@ const Listen = object({
   tls: v.optional(object({ cert: Words, key: Words })),
 })
 
-/** The document; JSON Schema is made from it. */
-export const DocumentSchema: v.GenericSchema<Document> = object({
-  $schema: v.optional(v.string()),
-  listen: v.pipe(
-    v.union(
-      [Address, Listen],
-      'Write a port, an address like "0.0.0.0:8402", or { address, tls }.',
-    ),
-    say('Where payers ask.'),
+const Colours = v.pipe(v.record(v.string(), Words), say('accent, background, text, …'))
+const Page: v.GenericSchema<PageEntry> = object({
+  name: v.optional(Words),
+  logo: v.optional(v.pipe(v.string(), v.regex(/^data:image\//, 'A logo is a data: address.'))),
+  light: v.optional(Colours),
+  dark: v.optional(Colours),
+  radiusPx: v.optional(v.number('A number belongs here.')),
+  font: v.optional(Words),
+  apps: v.optional(
+    v.pipe(v.record(v.string(), Url), say('Payment apps, by the name of their rail.')),
   ),
+})
+
+/** What every seller of a gateway says for itself. */
+const seller = {
   admin: v.optional(
     v.pipe(Address, say('Where /healthz and /readyz are. Keep it from strangers.')),
   ),
-  origin: v.pipe(
-    several(Origin, 'An origin is written like "https://api.example.com".'),
-    say('How payers name this service. Requests for other hosts are refused.'),
-  ),
   realm: v.optional(Words),
   secret: v.pipe(
-    several(SecretRef, 'A secret is written by where it stands: { env: NAME } or { file: PATH }.'),
-    say('Signs offers: at least 32 random bytes. With several the first signs.'),
-  ),
-  ledger: v.optional(
-    v.pipe(
-      v.union(
-        [Words, object({ postgres: TextRef, schema: v.optional(Words) })],
-        'The books are a file, or { postgres: URL }.',
-      ),
-      say('The books: a file of SQLite (tolsey.sqlite if absent), or PostgreSQL.'),
+    several(
+      SecretSchema,
+      'A secret is written by where it stands: { env: NAME } or { file: PATH }.',
     ),
+    say('Signs offers: at least 32 random bytes. With several the first signs.'),
   ),
   dashboard: v.optional(
     v.pipe(
       object({
-        token: v.pipe(SecretRef, say('What the operator logs in with: at least 20 characters.')),
+        token: v.pipe(SecretSchema, say('What the operator logs in with: at least 20 characters.')),
         hosts: v.optional(v.pipe(v.array(Words), say('Names under which it is reached.'))),
         explorers: v.optional(
           v.pipe(v.record(v.string(), Words), say('Where transactions are looked at, by network.')),
@@ -494,10 +237,12 @@ export const DocumentSchema: v.GenericSchema<Document> = object({
       object({
         webhooks: v.optional(v.array(Webhook)),
         file: v.optional(v.pipe(Words, say('Events as lines of JSON.'))),
+        nats: v.optional(v.pipe(Nats, say('Events to a stream of NATS JetStream.'))),
       }),
       say('What happens in the books, told to others.'),
     ),
   ),
+  tax: v.optional(v.pipe(Tax, say('Taxes that prices contain, written with each sale.'))),
   restoredAt: v.optional(
     v.pipe(
       v.string(),
@@ -518,15 +263,31 @@ export const DocumentSchema: v.GenericSchema<Document> = object({
     object({
       evm: v.optional(several(Evm, 'A chain, or a list of them, belongs here.')),
       lightning: v.optional(Lightning),
+      stripe: v.optional(StripeSchema),
+      paypal: v.optional(PayPalSchema),
     }),
-    v.check((said) => Object.keys(said).length > 0, 'Name a rail: evm or lightning.'),
+    v.check(
+      (said) => Object.keys(said).length > 0,
+      'Name a rail: evm, lightning, stripe or paypal.',
+    ),
     say('How money comes.'),
   ),
   protocols: v.optional(
     v.pipe(
-      v.array(v.picklist(['x402', 'l402', 'oauth'], 'There are x402, l402 and oauth.')),
+      v.array(
+        v.picklist(
+          ['x402', 'l402', 'mpp', 'bearer', 'oauth'],
+          'There are x402, l402, mpp, bearer and oauth.',
+        ),
+      ),
       v.minLength(1, 'Name a protocol, or leave this out.'),
-      say('All that fit, if absent.'),
+      say('Those that the rails need, if absent: name mpp and bearer to speak them beside others.'),
+    ),
+  ),
+  page: v.optional(
+    v.pipe(
+      v.union([Flag, Page], 'This is true, or { name, light, dark, … }.'),
+      say('Shown to people who ask with a browser and have not paid.'),
     ),
   ),
   tokens: v.optional(
@@ -534,7 +295,7 @@ export const DocumentSchema: v.GenericSchema<Document> = object({
       jwt: v.optional(
         v.pipe(
           several(
-            SecretRef,
+            SecretSchema,
             'A key is written by where it stands: { env: NAME } or { file: PATH }.',
           ),
           say('JWKs that sign access tokens, for OAuth clients.'),
@@ -544,11 +305,8 @@ export const DocumentSchema: v.GenericSchema<Document> = object({
   ),
   plans: v.optional(v.record(v.string(), PlanInFull)),
   limits: v.optional(v.pipe(v.record(v.string(), Words), say('By tier: { unpaid: "100/h" }.'))),
-  proxies: v.optional(
-    object({
-      trusted: v.pipe(v.array(Words), say('Addresses and prefixes of proxies of yours in front.')),
-      field: v.optional(v.picklist(['forwarded', 'x-forwarded-for'])),
-    }),
+  rates: v.optional(
+    v.pipe(RatesSchema, say('What currencies are worth, to turn prices into what rails take.')),
   ),
   cors: v.optional(
     v.union(
@@ -580,6 +338,70 @@ export const DocumentSchema: v.GenericSchema<Document> = object({
       say('What becomes of a path that no route names: closed (404), or open to all.'),
     ),
   ),
+  most: v.optional(
+    v.pipe(
+      object({
+        requests: v.optional(v.pipe(Count, say('Requests at once; more are told to come back.'))),
+        invoices: v.optional(v.pipe(Count, say('Invoices in a minute (6000).'))),
+      }),
+      say('What one seller may take of what all share.'),
+    ),
+  ),
+} as const
+
+const Tenant: v.GenericSchema<TenantEntry> = object({
+  ...seller,
+  origin: v.optional(
+    v.pipe(
+      several(Origin, 'An origin is written like "https://api.example.com".'),
+      say('How payers name this seller: hosts that no other has.'),
+    ),
+  ),
+  path: v.optional(
+    v.pipe(
+      v.string(),
+      v.regex(/^(?:\/[a-z0-9-]{1,64}){1,4}$/, 'A path is written like "/acme".'),
+      say('Below which all its routes are, at the hosts of the document.'),
+    ),
+  ),
+})
+
+/** The document; JSON Schema is made from it. */
+export const DocumentSchema: v.GenericSchema<Document> = object({
+  $schema: v.optional(v.string()),
+  listen: v.pipe(
+    v.union(
+      [Address, Listen],
+      'Write a port, an address like "0.0.0.0:8402", or { address, tls }.',
+    ),
+    say('Where payers ask.'),
+  ),
+  origin: v.pipe(
+    several(Origin, 'An origin is written like "https://api.example.com".'),
+    say('How payers name this service. Requests for other hosts are refused.'),
+  ),
+  ...seller,
+  ledger: v.optional(
+    v.pipe(
+      v.union(
+        [Words, object({ postgres: TextSchema, schema: v.optional(Words) })],
+        'The books are a file, or { postgres: URL }.',
+      ),
+      say('The books: a file of SQLite (tolsey.sqlite if absent), or PostgreSQL.'),
+    ),
+  ),
+  redis: v.optional(
+    v.pipe(
+      TextSchema,
+      say('Where gateways count limits together; PostgreSQL if absent. No money.'),
+    ),
+  ),
+  proxies: v.optional(
+    object({
+      trusted: v.pipe(v.array(Words), say('Addresses and prefixes of proxies of yours in front.')),
+      field: v.optional(v.picklist(['forwarded', 'x-forwarded-for'])),
+    }),
+  ),
   timeouts: v.optional(
     object({
       request: v.optional(v.pipe(Duration, say('Until a request is whole (5m).'))),
@@ -596,6 +418,18 @@ export const DocumentSchema: v.GenericSchema<Document> = object({
       body: v.optional(v.pipe(Size, say('Body of a request that is not bound (1GB).'))),
     }),
   ),
+  tenants: v.optional(
+    v.pipe(
+      v.record(
+        v.pipe(
+          v.string(),
+          v.regex(/^[a-z][a-z0-9-]{0,31}$/, 'A tenant is named in small letters, like "acme".'),
+        ),
+        Tenant,
+      ),
+      say('Other sellers behind the same gateway, each with all that is its own.'),
+    ),
+  ),
 })
 
 /** A document that was read, or what is wrong with it. */
@@ -611,7 +445,7 @@ export function readDocument(source: string, name: string): ReadDocument {
   if (text.mistakes.length > 0) return { ok: false, mistakes: text.mistakes }
   const read = v.safeParse(DocumentSchema, text.value)
   const mistakes = read.success
-    ? examine(read.output, text)
+    ? examineAll(read.output, text)
     : read.issues.flatMap((issue) => flatten(issue, [])).map(([at, why]) => text.mistake(at, why))
   return read.success && mistakes.length === 0
     ? { ok: true, document: read.output, text }
@@ -641,6 +475,13 @@ function sentenceOf(message: string): string {
   return message.startsWith('Invalid ') ? 'This cannot be meant here.' : message
 }
 
+/** Each seller by itself, and then all of them together. */
+function examineAll(document: Document, text: Text): readonly Mistake[] {
+  const tenants = tenantsOf(document)
+  const own = tenants.flatMap(({ name, document: one }) => examine(one, within(text, name)))
+  return [...examine(document, text), ...own, ...examineTenants(document, text)]
+}
+
 /** What is wrong though every part of it is well formed. */
 function examine(document: Document, text: Text): readonly Mistake[] {
   const found: Mistake[] = []
@@ -667,16 +508,41 @@ function examine(document: Document, text: Text): readonly Mistake[] {
     if (name === undefined && upstreams.length > 1)
       found.push(text.mistake(steps, `Say which upstream this goes to: ${upstreams.join(' or ')}.`))
   }
+  const { rates } = document
+  if (rates) tried(['rates'], () => ratesBy(rates, { headers: () => undefined }))
   for (const [key, said] of Object.entries(document.routes)) {
     const before = found.length
+    const { price, priceService, body } = isEntry(said) ? said : {}
+    if (price !== undefined && priceService !== undefined)
+      found.push(text.mistake(['routes', key, 'priceService'], 'Say "price" or "priceService".'))
+    if (isRule(price)) {
+      tried(['routes', key, 'price'], () => priceByRule(price))
+      if (body === 'free' && [price.each ?? []].flat().some((one) => one.bodyBytes !== undefined))
+        found.push(
+          text.mistake(['routes', key, 'body'], 'A body that is priced is read: leave "body" out.'),
+        )
+    }
+    if (found.length > before) continue
     tried(['routes', key], () => readRoutes({ [key]: saleOf(said) }, plans))
     const { meter } = isEntry(said) ? said : {}
-    if (meter) tried(['routes', key, 'meter'], () => createMeters(countsOf(meter)))
+    if (meter)
+      tried(['routes', key, 'meter'], () => {
+        createMeters(countsOf(meter))
+        createSocketMeters(countsOf(meter))
+      })
     const entry = isEntry(said) ? said : {}
     upstream(['routes', key, 'upstream'], entry.upstream)
-    if (entry.keep === true && document.vault === undefined && before === found.length)
+    if (entry.fallback && (entry.meter ?? entry.task) !== undefined)
       found.push(
-        text.mistake(['routes', key, 'keep'], 'Kept answers need a "vault" to lie in. Name one.'),
+        text.mistake(
+          ['routes', key, 'fallback'],
+          'An answer that is counted as it passes, or fetched later, has no fallback.',
+        ),
+      )
+    const kept = entry.keep === true ? 'keep' : entry.task ? 'task' : undefined
+    if (kept !== undefined && document.vault === undefined && before === found.length)
+      found.push(
+        text.mistake(['routes', key, kept], 'Kept answers need a "vault" to lie in. Name one.'),
       )
   }
   if (document.dashboard && document.admin === undefined)
@@ -696,29 +562,47 @@ export function isEntry(said: Document['routes'][string]): said is RouteEntry {
 /** The plans as a seller is told them. */
 export function plansOf({ plans = {} }: Document): PlansSettings {
   return Object.fromEntries(
-    Object.entries(plans).map(([name, { validFor, uses, balance, rights, tier, price }]) => [
-      name,
-      {
-        price,
-        ...(uses !== undefined && { uses }),
-        ...(balance !== undefined && { balance }),
-        ...(rights && { rights }),
-        ...(tier !== undefined && { tier }),
-        ...(validFor !== undefined && { validForMs: durationOf(validFor) }),
-      },
-    ]),
+    Object.entries(plans).map(
+      ([name, { validFor, uses, balance, rights, tier, refund, price }]) => [
+        name,
+        {
+          price,
+          ...(uses !== undefined && { uses }),
+          ...(balance !== undefined && { balance }),
+          ...(rights && { rights }),
+          ...(tier !== undefined && { tier }),
+          ...(refund !== undefined && { refund }),
+          ...(validFor !== undefined && { validForMs: durationOf(validFor) }),
+        },
+      ],
+    ),
   )
 }
 
-/** What a route costs, as a door is told it. */
-export function saleOf(said: Document['routes'][string]): RouteValue {
+/**
+ * What a route costs, as a door is told it. `service` tells the price where the document names one.
+ * @throws {RangeError} with a sentence, for a rule that cannot be meant.
+ */
+export function saleOf(said: Document['routes'][string], service: PriceOf = unasked): RouteValue {
   if (Array.isArray(said)) return { price: said }
   if (!isEntry(said)) return said
-  const { upstream: _u, rewrite: _r, headers: _h, timeout: _t, bodyMax: _b, meter, ...rest } = said
-  const sale = { ...rest, meter: meter && heldBy(meter) }
-  if (sale.price === 'free') return 'free'
+  const { upstream: _u, rewrite: _r, headers: _h, timeout: _t, bodyMax: _b, ...entry } = said
+  const { meter, price, priceService, task, fallback: _f, ...rest } = entry
+  if (price === 'free') return 'free'
+  const told = priceService ? service : isRule(price) ? priceByRule(price) : price
+  const lasting = typeof task === 'string' ? { withinMs: durationOf(task) } : task
+  const sale = { ...rest, price: told, meter: meter && heldBy(meter), task: lasting }
   // What is absent is not there: JSON has no other way to say so.
   return Object.fromEntries(Object.entries(sale).filter(([, value]) => value !== undefined))
+}
+
+/** Stands for a service in a document that is only looked at. */
+const unasked: PriceOf = () => {
+  throw new PaymentError('price-unavailable', 'The price service is not there.')
+}
+
+function isRule(price: RouteEntry['price']): price is RuleEntry {
+  return typeof price === 'object' && !Array.isArray(price)
 }
 
 function heldBy({ unit, most }: MeterEntry): NonNullable<Paid['meter']> {
@@ -729,45 +613,24 @@ function heldBy({ unit, most }: MeterEntry): NonNullable<Paid['meter']> {
  * What the answers of a metered route are counted by.
  * @throws {RangeError} for what cannot be meant.
  */
-export function countsOf({ per, price, input, cached, output }: MeterEntry): MeterSettings {
+export function countsOf({ per, price, grace, input, cached, output }: MeterEntry): MeterSettings {
+  const wait = grace === undefined ? {} : { graceMs: durationOf(grace) }
   const of = { input, cached, output }
   if (per === 'token') {
     if (price !== undefined)
       throw new RangeError('Tokens have prices for "input" and "output", not one "price".')
     return {
-      per,
+      ...{ per, ...wait },
       ...Object.fromEntries(Object.entries(of).filter(([, text]) => text !== undefined)),
     }
   }
   if (price === undefined) throw new RangeError(`Say the "price" of one ${per}.`)
   if (Object.values(of).some((text) => text !== undefined))
     throw new RangeError('"input", "cached" and "output" are prices of tokens.')
-  return { per, price }
+  return { per, price, ...wait }
 }
 
 /** All sales of a document. */
 export function salesOf({ routes }: Document): Routes {
   return Object.fromEntries(Object.entries(routes).map(([key, said]) => [key, saleOf(said)]))
-}
-
-const msPer: Readonly<Record<string, number>> = {
-  ms: 1,
-  s: 1_000,
-  m: 60_000,
-  h: 3_600_000,
-  d: 86_400_000,
-}
-
-/** A time like `30s`, in milliseconds. */
-export function durationOf(text: string): number {
-  const [, count = '', unit = ''] = /^(\d+)([a-z]+)$/.exec(text) ?? []
-  return Number(count) * (msPer[unit] ?? Number.NaN)
-}
-
-const bytesPer: Readonly<Record<string, number>> = { B: 1, kB: 1_000, MB: 1e6, GB: 1e9 }
-
-/** A size like `10MB`, in bytes. */
-export function sizeOf(text: string): number {
-  const [, count = '', unit = ''] = /^(\d+)([A-Za-z]+)$/.exec(text) ?? []
-  return Number(count) * (bytesPer[unit] ?? Number.NaN)
 }

@@ -51,6 +51,12 @@ describe('the parts of a document', () => {
       `{ evm: { network: base, payTo: "0x${'11'.repeat(20)}", rpc: "http://127.0.0.1:1", signer: { env: KEY } } }`,
     ],
     ['a facilitator', dead],
+    ['a facilitator that is looked after', dead.replace('base', 'base, rpc: "http://127.0.0.1:1"')],
+    ['lnurl', '{ lightning: { lnurl: { address: "shop@127.0.0.1:1" } } }'],
+    [
+      'compared',
+      `{ lightning: { compare: true, phoenixd: { ${nowhere}, password: { env: KEY } } } }`,
+    ],
   ] as const)
     test(`${kind}: opens as far as the world lets it`, async () => {
       await writeFile(join(directory, 'binary'), Buffer.from('00ff10', 'hex'))
@@ -61,6 +67,12 @@ describe('the parts of a document', () => {
     ['a variable that is not set', dead, 'secret: { env: NONE }', /no variable NONE/],
     ['a file that is not there', dead, 'secret: { file: none }', /file none cannot be read/],
     ['a secret that is too short', dead, 'secret: { env: SHORT }', /shorter than 32 bytes/],
+    [
+      'a node that does not tell what it holds',
+      '{ lightning: { compare: true, lnurl: { address: shop@shop.example } } }',
+      '',
+      /:4:.*Leave "compare" out/,
+    ],
     ['a network that nobody knows', dead.replace('base', 'bess'), '', /bess/],
     [
       'a key that is none',

@@ -3,19 +3,48 @@ import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { OpenSeller, SellerSettings } from '../adapters/seller.ts'
 import { createSeller } from '../adapters/seller.ts'
+import { taxed, taxTable } from '../books/tax.ts'
+import { scoped } from '../ledger/shared-memory.ts'
+import type { Shared } from '../ledger/shared-memory.ts'
+import { BEGIN_PATH } from '../adapters/begin.ts'
+import type { PageSettings } from '../page/index.ts'
+import type { AccountSettings as PayPalAccount } from '../rails/paypal/index.ts'
+import type { AccountSettings as StripeAccount } from '../rails/stripe/index.ts'
+import type { PriceKey } from '../adapters/price-service.ts'
+import type { PriceOf } from '../adapters/routes.ts'
+import { assert } from '../core/assert.ts'
 import type { Observe } from '../core/event.ts'
-import type { Clock, Ledger, Mint, Protocol, Rail, Service } from '../core/ports.ts'
+import type {
+  Clock,
+  Holdings,
+  Ledger,
+  Mint,
+  Pages,
+  Protocol,
+  Rail,
+  Rates,
+  Seen,
+  Service,
+} from '../core/ports.ts'
 import { readPrice } from '../core/money.ts'
 import { PaymentError } from '../core/problem.ts'
 import type { SweepRule } from '../rails/evm/sweep.ts'
 import type { LightningNode } from '../rails/lightning/node.ts'
 import type { JwtKey } from '../tokens/jwt/key.ts'
+import type { FacilitatedOptions } from '../protocols/x402/facilitator.ts'
+import type { Details } from '../rails/evm/forms.ts'
+import type { Proof } from '../rails/evm/proof.ts'
+import { ratesBy } from './document-prices.ts'
+import type { PriceServiceEntry } from './document-prices.ts'
 import { durationOf, plansOf, sizeOf } from './document.ts'
+import { newKey } from './parts.ts'
 import type {
   Document,
   EvmEntry,
   LightningEntry,
+  PayPalEntry,
   SecretRef,
+  StripeEntry,
   SweepEntry,
   TextRef,
 } from './document.ts'
@@ -115,6 +144,35 @@ export async function readBeside(source: Source, file: string, at: Steps): Promi
 }
 
 /**
+ * What gateways on one database share beside the books: through Redis where the document names one, else through PostgreSQL where
+ * the books are there. A gateway with a file of its own shares nothing.
+ */
+async function openShared(
+  { document }: Source,
+  secrets: Secrets,
+  { clock }: Pick<OpenOptions, 'clock'>,
+): Promise<Shared | undefined> {
+  const { ledger, redis, origin } = document
+  const [scope = ''] = [origin].flat()
+  const timed = clock ? { clock } : {}
+  if (redis !== undefined) {
+    const { sharedRedis } = await import('../ledger/shared-redis.ts')
+    return scoped(await sharedRedis({ url: await secrets.text(redis, ['redis']), ...timed }), scope)
+  }
+  if (ledger === undefined || typeof ledger === 'string') return undefined
+  const { sharedPostgres } = await import('../ledger/shared-postgres.ts')
+  const url = await secrets.text(ledger.postgres, ['ledger', 'postgres'])
+  const { schema = 'tolsey' } = ledger
+  return scoped(await sharedPostgres({ url, schema: `${schema}_shared`, ...timed }), scope)
+}
+
+/** Books that write with each sale the taxes that it contains, where the document names any. */
+async function taxedBy(source: Source, ledger: Ledger): Promise<Ledger> {
+  const { tax } = source.document
+  return tax ? await located(source, ['tax'], async () => taxed(ledger, taxTable(tax))) : ledger
+}
+
+/**
  * Opens what a document names: rails, which check themselves against their networks, books, protocols, and the seller.
  * @throws {DocumentError} for what the document says and is not so, {PaymentError} for what the world says.
  */
@@ -122,34 +180,101 @@ export async function openParts(source: Source, options: OpenOptions = {}): Prom
   const secrets = createSecrets(source)
   const ledger = options.ledger ?? (await openLedger(source, secrets, options))
   let rails: readonly Rail[] = []
+  let shared: Shared | undefined
   try {
+    shared = await openShared(source, secrets, options)
     rails = await openRails(source, secrets, ledger, options)
-    const settings = await settingsOf(source, secrets, rails, ledger, options)
+    // What a processor tells may come as soon as the seller is open.
+    let told = (): Promise<void> => Promise.resolve()
+    const inboxes = await inboxesOf(source, secrets, ledger, () => told(), options.clock)
+    const settings = await settingsOf(
+      ...([
+        source,
+        secrets,
+        rails,
+        await taxedBy(source, ledger),
+        { ...options, shared },
+        inboxes,
+      ] as const),
+    )
     const seller = await located(source, ['rails'], () => createSeller(settings))
+    told = () => seller.gate.recover()
     return {
       seller,
       ledger,
       rails,
       async close() {
         await seller.close()
+        await shared?.close()
         if (ledger !== options.ledger) await ledger.close()
       },
     }
   } catch (error) {
-    await Promise.allSettled(rails.map((rail) => rail.close()))
+    await Promise.allSettled([...rails, ...(shared ? [shared] : [])].map((part) => part.close()))
     if (ledger !== options.ledger) await ledger.close()
     throw error
   }
 }
 
+/** How a rail stood when it was tried. */
+export interface TriedRail {
+  readonly name: string
+  readonly network: string
+  /** Why it does not open; undefined if it does. */
+  readonly why: string | undefined
+  /** What it said of itself meanwhile. */
+  readonly warnings: readonly string[]
+}
+
+/**
+ * Opens each rail by itself, and ends it again.
+ * @throws {DocumentError} for what the document says and is not so.
+ */
+export async function tryRails(source: Source, ledger: Ledger): Promise<readonly TriedRail[]> {
+  const said: { readonly where: string; readonly sentence: string }[] = []
+  const observe: Observe = (event) => {
+    if (event.type === 'fault' && event.error instanceof PaymentError)
+      said.push({ where: event.where, sentence: event.error.message })
+  }
+  const rails = await openRails(source, createSecrets(source), ledger, { observe })
+  return await all(rails, async (rail) => {
+    const { name, network } = rail
+    const why = await rail.open().then(
+      () => undefined,
+      (error: unknown) => {
+        if (error instanceof RangeError || error instanceof PaymentError) return error.message
+        throw error
+      },
+    )
+    await rail.close()
+    const warnings = said.filter(({ where }) => where === `rails/${name} ${network}`)
+    return { name, network, why, warnings: warnings.map(({ sentence }) => sentence) }
+  })
+}
+
 /** What decides whether two documents have the same parts, with the secrets in it, so that it must be seen by nobody. */
 export async function fingerprint(source: Source): Promise<string> {
-  const { origin, realm, secret, ledger, vault, rails, protocols, tokens, plans } = source.document
-  const { limits, proxies, cors, restoredAt } = source.document
-  const said = { origin, realm, secret, ledger, vault, rails, protocols, tokens, plans }
-  const all = { ...said, limits, proxies, cors, restoredAt }
+  const { origin, realm, secret, ledger, vault, rails, protocols, tokens, plans, tax, redis } =
+    source.document
+  const { limits, proxies, cors, restoredAt, rates, most } = source.document
+  const { page } = source.document
+  const said = {
+    origin,
+    realm,
+    secret,
+    ledger,
+    vault,
+    rails,
+    protocols,
+    tokens,
+    plans,
+    page,
+    tax,
+    redis,
+  }
+  const all = { ...said, limits, proxies, cors, restoredAt, rates, most: most?.invoices }
   const secrets = createSecrets(source)
-  const parts: string[] = [JSON.stringify(all)]
+  const parts: string[] = [JSON.stringify([all, source.document.tenants !== undefined])]
   for (const [ref, at] of refsIn(all, []))
     parts.push((await secrets.bytes(ref, at)).toString('base64'))
   return hash('sha256', parts.join('\n'))
@@ -163,10 +288,11 @@ function* refsIn(value: unknown, at: Steps): Generator<readonly [SecretRef, Step
   else for (const [name, inner] of Object.entries(value)) yield* refsIn(inner, [...at, name])
 }
 
-async function openLedger(
+/** The books that a document names. */
+export async function openLedger(
   { document, directory }: Source,
   secrets: Secrets,
-  { clock }: OpenOptions,
+  { clock }: Pick<OpenOptions, 'clock'> = {},
 ): Promise<Ledger> {
   const { ledger = BOOKS } = document
   if (typeof ledger === 'string') {
@@ -189,20 +315,160 @@ async function openRails(
   ledger: Ledger,
   options: OpenOptions,
 ): Promise<readonly Rail[]> {
-  const { evm = [], lightning } = source.document.rails
+  const { evm = [], lightning, stripe, paypal } = source.document.rails
   const rails: Rail[] = []
+  const add = async (at: Steps, open: () => Promise<Rail>): Promise<void> =>
+    void rails.push(await located(source, at, open))
   const isList = Array.isArray(evm)
   for (const [i, entry] of [evm].flat().entries()) {
     const at = ['rails', 'evm', ...(isList ? [i] : [])]
-    rails.push(await located(source, at, () => openEvm(entry, at, secrets, ledger, options)))
+    await add(at, () => openEvm(entry, at, secrets, ledger, options))
+    if (entry.transactions)
+      await add(at, () => openTransactions(entry, at, secrets, ledger, options))
   }
-  if (lightning) {
-    const at = ['rails', 'lightning']
-    rails.push(
-      await located(source, at, () => openLightning(lightning, at, source, secrets, options)),
+  const at = (name: string): Steps => ['rails', name]
+  if (lightning)
+    await add(at('lightning'), () =>
+      openLightning(lightning, at('lightning'), source, secrets, options),
     )
-  }
+  if (stripe) await add(at('stripe'), () => openStripe(stripe, source, secrets, options))
+  if (paypal) await add(at('paypal'), () => openPayPal(paypal, source, secrets, options))
   return rails
+}
+
+/** What payers have sent by themselves. What keys of ours send to the same account is none of that. */
+async function openTransactions(
+  { network, payTo, rpc = [], signer = [], refundSigner, transactions: said }: EvmEntry,
+  at: Steps,
+  secrets: Secrets,
+  ledger: Ledger,
+  { clock, observe }: OpenOptions,
+): Promise<Rail> {
+  const { transactions } = await wanted('viem', () => import('../rails/evm/transaction/index.ts'))
+  const { accountOf } = await import('../rails/evm/signer.ts')
+  const { confirmations, submitters = [], compare } = typeof said === 'object' ? said : {}
+  const keys = await all([signer].flat(), (ref) => secrets.text(ref, [...at, 'signer']))
+  const own = keys.map((key) => accountOf(keyOf(key)).address)
+  return transactions({
+    ...{ network, payTo, ledger, submitters: [...own, ...submitters] },
+    rpc: await all([rpc].flat(), (ref) => secrets.text(ref, [...at, 'rpc'])),
+    ...(refundSigner && {
+      refundSigner: keyOf(await secrets.text(refundSigner, [...at, 'refundSigner'])),
+    }),
+    ...(confirmations !== undefined && { assurance: [{ confirmations }] }),
+    ...(compare !== undefined && { compare }),
+    ...(clock && { clock }),
+    ...(observe && { observe }),
+  })
+}
+
+async function stripeAccount(
+  { key, mode, account }: StripeEntry,
+  secrets: Secrets,
+): Promise<StripeAccount> {
+  const { default: Stripe } = await wanted('stripe', () => import('stripe'))
+  const client = new Stripe(await secrets.text(key, ['rails', 'stripe', 'key']))
+  return { client, mode, ...(account !== undefined && { account }) }
+}
+
+async function openStripe(
+  entry: StripeEntry,
+  { document }: Source,
+  secrets: Secrets,
+  { clock }: OpenOptions,
+): Promise<Rail> {
+  const { stripe } = await import('../rails/stripe/index.ts')
+  const { currencies, profile, publishableKey: ref } = entry
+  const at = ['rails', 'stripe', 'publishableKey']
+  const publishableKey = ref === undefined ? undefined : await secrets.text(ref, at)
+  return stripe({
+    ...(await stripeAccount(entry, secrets)),
+    ...(currencies && { currencies }),
+    ...(profile !== undefined && { profile }),
+    ...(publishableKey !== undefined && { publishableKey }),
+    ...(document.page && { beginPath: BEGIN_PATH }),
+    ...(clock && { clock }),
+  })
+}
+
+async function paypalAccount(
+  { clientId, clientSecret, mode }: PayPalEntry,
+  secrets: Secrets,
+  clock: Clock | undefined,
+): Promise<PayPalAccount> {
+  return {
+    clientId: await secrets.text(clientId, ['rails', 'paypal', 'clientId']),
+    clientSecret: await secrets.text(clientSecret, ['rails', 'paypal', 'clientSecret']),
+    mode,
+    ...(clock && { clock }),
+  }
+}
+
+async function openPayPal(
+  entry: PayPalEntry,
+  { document }: Source,
+  secrets: Secrets,
+  { clock }: OpenOptions,
+): Promise<Rail> {
+  const { paypal } = await import('../rails/paypal/index.ts')
+  const { currencies, merchant, vaultSecret: ref, returnUrl } = entry
+  const at = ['rails', 'paypal', 'vaultSecret']
+  const vaultSecret = ref && (await secrets.text(ref, at))
+  return paypal({
+    ...(await paypalAccount(entry, secrets, clock)),
+    ...(currencies && { currencies }),
+    ...(merchant !== undefined && { merchant }),
+    ...(vaultSecret !== undefined && { vaultSecret }),
+    ...(returnUrl !== undefined && { returnUrl }),
+    ...(document.page && { beginPath: BEGIN_PATH }),
+  })
+}
+
+/** What processors tell by themselves. It is looked at again what they speak of, and that is all. */
+async function inboxesOf(
+  { document: { rails } }: Source,
+  secrets: Secrets,
+  ledger: Ledger,
+  told: () => Promise<void>,
+  clock: Clock | undefined,
+): Promise<readonly Service[]> {
+  const { stripe, paypal } = rails
+  const found: Service[] = []
+  const timed = clock ? { clock } : {}
+  if (stripe?.webhook) {
+    const { stripeWebhook } = await import('../rails/stripe/index.ts')
+    const at = ['rails', 'stripe', 'webhook']
+    const shared = await all([stripe.webhook].flat(), (ref) => secrets.text(ref, at))
+    const account = await stripeAccount(stripe, secrets)
+    found.push(stripeWebhook({ ...account, ...timed, secrets: shared, ledger, told }))
+  }
+  if (paypal?.webhookId !== undefined) {
+    const { paypalWebhook } = await import('../rails/paypal/index.ts')
+    const webhookId = await secrets.text(paypal.webhookId, ['rails', 'paypal', 'webhookId'])
+    const account = await paypalAccount(paypal, secrets, clock)
+    found.push(paypalWebhook({ ...account, ...timed, webhookId, ledger, told }))
+  }
+  return found
+}
+
+async function openPage(
+  { document: { page: said, rails } }: Source,
+  secrets: Secrets,
+): Promise<Pages | undefined> {
+  if (!said) return undefined
+  const { page, stripeCard } = await import('../page/index.ts')
+  const ref = rails.stripe?.publishableKey
+  const key =
+    ref === undefined ? undefined : await secrets.text(ref, ['rails', 'stripe', 'publishableKey'])
+  const theme = said === true ? {} : (present(said) as PageSettings)
+  return page({ ...theme, ...(key !== undefined && { card: stripeCard(key) }) })
+}
+
+/** Without the members that are not there. */
+function present<T extends object>(said: T): Partial<T> {
+  return Object.fromEntries(
+    Object.entries(said).filter(([, value]) => value !== undefined),
+  ) as Partial<T>
 }
 
 async function openEvm(
@@ -212,9 +478,9 @@ async function openEvm(
   ledger: Ledger,
   { clock, observe }: OpenOptions,
 ): Promise<Rail> {
-  const { network, payTo, rpc = [], signer = [], facilitator, gasBudgetWei } = entry
+  const { network, payTo, rpc = [], signer = [], gasBudgetWei } = entry
   const { confirmations, quorum, batcher, refundSigner, sweep } = entry
-  if (facilitator) return await openFacilitated(entry, [facilitator].flat(), at, secrets, clock)
+  if (entry.facilitator) return await openFacilitated(entry, at, secrets, clock)
   const { evm } = await wanted('viem', () => import('../rails/evm/rail.ts'))
   const keys = await all([signer].flat(), (ref) => secrets.text(ref, [...at, 'signer']))
   return evm({
@@ -247,27 +513,87 @@ function sweepOf({ treasury, above, keep, every, treasuryConfirmed }: SweepEntry
 }
 
 async function openFacilitated(
-  { network, payTo }: EvmEntry,
-  facilitators: readonly (
-    | string
-    | { url: string; headers?: Record<string, TextRef> | undefined }
-  )[],
+  entry: EvmEntry,
   at: Steps,
   secrets: Secrets,
   clock: Clock | undefined,
 ): Promise<Rail> {
+  const { network, payTo, facilitator = [], rpc } = entry
   const { exact } = await import('../rails/evm/exact.ts')
   const { facilitated } = await import('../protocols/x402/facilitator.ts')
-  const url = await all(facilitators, async (said) => {
+  const timed = clock ? { clock } : {}
+  const url = await all([facilitator].flat(), async (said) => {
     if (typeof said === 'string') return said
     const named = Object.entries(said.headers ?? {})
-    const fields = await all(named, async ([name, ref]) => [
+    const own = await all(named, async ([name, ref]) => [
       name,
       await secrets.text(ref, [...at, 'facilitator', 'headers', name]),
     ])
-    return { url: said.url, fields: Object.fromEntries(fields) as Record<string, string> }
+    const fields = Object.fromEntries(own) as Record<string, string>
+    return { url: said.url, headers: () => fields }
   })
-  return facilitated(exact({ network, payTo }), { url, ...(clock && { clock }) })
+  const method = exact({ network, payTo })
+  if (rpc === undefined) return facilitated(method, { url, ...timed })
+  const look = await openLook(entry, at, secrets, clock)
+  const rail = facilitated(method, {
+    url,
+    ...timed,
+    ...look.options,
+    expiresAt: ({ validBefore }) => Number(validBefore) * 1_000,
+  })
+  return {
+    ...rail,
+    holdings: look.holdings,
+    async open() {
+      await Promise.all([rail.open(), look.open()])
+    },
+    async close() {
+      await Promise.all([rail.close(), look.close()])
+    },
+  }
+}
+
+/** An own look at the chain on which a facilitator settles: what it says is believed when it can be seen. */
+interface Look {
+  readonly options: Pick<FacilitatedOptions<Details, Proof>, 'trust' | 'find' | 'depth'>
+  readonly holdings: () => Promise<Holdings>
+  open(): Promise<void>
+  close(): Promise<void>
+}
+
+async function openLook(
+  { network, payTo, rpc = [], confirmations }: EvmEntry,
+  at: Steps,
+  secrets: Secrets,
+  clock: Clock | undefined,
+): Promise<Look> {
+  const { evm } = await wanted('viem', () => import('../rails/evm/rail.ts'))
+  const { depths } = await import('../rails/evm/depth.ts')
+  const urls = await all([rpc].flat(), (ref) => secrets.text(ref, [...at, 'rpc']))
+  const timed = clock ? { clock } : {}
+  // A rail looks with the key that it sends with. This one is nobody's, and sends nothing.
+  const signer = newKey().reveal()
+  const chain = evm({ network, payTo, rpc: urls, signer, ...timed })
+  const deep = depths({ network, rpc: urls, ...timed })
+  return {
+    options: {
+      find: (offer, key, log) => chain.find(offer, key, log),
+      trust: confirmations === undefined ? 'receipt' : { confirmations },
+      depth: (transaction) => deep.depth(transaction),
+    },
+    async holdings() {
+      const found = await chain.holdings?.()
+      assert(found, 'an EVM rail tells what lies there')
+      return { ...found, list: found.list.filter(({ use }) => use === 'payee') }
+    },
+    async open() {
+      await Promise.all([chain.open(), deep.open()])
+    },
+    async close() {
+      await chain.close()
+      deep.close()
+    },
+  }
 }
 
 async function openLightning(
@@ -279,12 +605,13 @@ async function openLightning(
 ): Promise<Rail> {
   const { lightning } = await import('../rails/lightning/rail.ts')
   const node = await openNode(entry, at, source, secrets)
-  const { network, hold } = entry
+  const { network, hold, compare } = entry
   const secret = hold === true && (await secretsOf(source.document, secrets))
   return lightning({
     node,
     ...(network !== undefined && { network }),
     ...(secret && { hold: { secret } }),
+    ...(compare !== undefined && { compare }),
     ...(clock && { clock }),
   })
 }
@@ -357,23 +684,92 @@ async function settingsOf(
   secrets: Secrets,
   rails: readonly Rail[],
   ledger: Ledger,
-  { clock, observe }: OpenOptions,
+  { clock, observe, shared }: OpenOptions & { readonly shared?: Shared | undefined },
+  inboxes: readonly Service[],
 ): Promise<SellerSettings> {
   const { document, directory } = source
-  const { origin, realm, limits, proxies, cors, vault, plans, restoredAt } = document
+  const { origin, realm, limits, proxies, cors, vault, plans, restoredAt, most } = document
+  const { invoices } = most ?? {}
   const secret = await secretsOf(document, secrets)
-  const spoken = await speak(source, secrets, rails, secret)
+  const rates = await openRates(source, secrets, { clock, observe })
+  const spoken = await speak(source, secrets, rails, secret, clock, shared?.seen)
+  const page = await located(source, ['page'], () => openPage(source, secrets))
   return {
     ...{ secret, rails, ledger, origin, ...spoken },
+    services: [...spoken.services, ...inboxes],
+    ...(page && { page }),
     ...(realm !== undefined && { realm }),
     ...(plans && { plans: plansOf(document) }),
-    ...((limits ?? proxies) && { limits: { ...(limits && { tiers: limits }), ...whom(document) } }),
+    ...((limits ?? proxies) && {
+      limits: {
+        ...(limits && { tiers: limits }),
+        ...(shared && { counter: shared.counter }),
+        ...whom(document),
+      },
+    }),
     ...(cors !== undefined && { cors }),
+    ...(rates && { rates }),
+    ...(invoices !== undefined && { issuesPerMinuteMax: invoices }),
     ...(restoredAt !== undefined && { restoredAt: Date.parse(restoredAt) }),
     ...(vault !== undefined && { vault: await openVault(vault, directory, clock) }),
     ...(clock && { clock }),
     ...(observe && { observe }),
   }
+}
+
+async function openRates(
+  source: Source,
+  secrets: Secrets,
+  {
+    clock,
+    observe,
+  }: { readonly clock?: Clock | undefined; readonly observe?: Observe | undefined },
+): Promise<Rates | undefined> {
+  const { rates } = source.document
+  if (!rates) return undefined
+  const known = new Map<string, Readonly<Record<string, string>>>()
+  for (const [pair, { sources }] of Object.entries(rates.http ?? {}))
+    for (const [i, { headers = {} }] of sources.entries()) {
+      const at = ['rates', 'http', pair, 'sources', i, 'headers']
+      const read = Object.entries(headers).map(
+        async ([name, ref]) => [name, await secrets.text(ref, [...at, name])] as const,
+      )
+      known.set(`${pair} ${i}`, Object.fromEntries(await Promise.all(read)))
+    }
+  return await located(source, ['rates'], () =>
+    Promise.resolve(
+      ratesBy(rates, {
+        headers: (pair, place) => known.get(`${pair} ${place}`),
+        ...(clock && { clock }),
+        ...(observe && { observe }),
+      }),
+    ),
+  )
+}
+
+/** The service that tells the price of a route. @throws {DocumentError} for what cannot be meant. */
+export async function openPrice(
+  source: Source,
+  entry: PriceServiceEntry,
+  at: Steps,
+  clock: Clock | undefined,
+): Promise<PriceOf> {
+  const secrets = createSecrets(source)
+  const { url, headers, cache, timeout, plainHttp } = entry
+  const secret = await all([entry.secret].flat(), (ref) => secrets.text(ref, [...at, 'secret']))
+  const { priceService } = await import('../adapters/price-service.ts')
+  return await located(source, at, () =>
+    Promise.resolve(
+      priceService(url, {
+        secret,
+        ...(headers && { headers }),
+        ...(cache && { cache: { by: cache.by as PriceKey[], forMs: durationOf(cache.for) } }),
+        ...(timeout !== undefined && { timeoutMs: durationOf(timeout) }),
+        ...(plainHttp !== undefined && { plainHttp }),
+        ...(clock && { clock }),
+      }),
+    ),
+  )
 }
 
 /** Whose word on callers is believed. */
@@ -412,12 +808,17 @@ async function speak(
   secrets: Secrets,
   rails: readonly Rail[],
   secret: readonly string[],
+  clock: Clock | undefined,
+  seen: Seen | undefined,
 ): Promise<Spoken> {
   const { document } = source
   const { rails: named, plans, tokens } = document
+  const isSent = [named.evm ?? []].flat().some(({ transactions }) => transactions)
   const fitting = [
     ...(named.lightning ? ['l402'] : []),
     ...(named.evm ? ['x402'] : []),
+    ...(named.stripe || isSent ? ['mpp'] : []),
+    ...(named.stripe || named.paypal || isSent ? ['bearer'] : []),
     ...(plans ? ['oauth'] : []),
   ]
   const wantedNames: readonly string[] = document.protocols ?? fitting
@@ -436,9 +837,13 @@ async function speak(
     const { x402 } = await import('../protocols/x402/http.ts')
     protocols.push(x402(rails))
   }
+  if (wantedNames.includes('mpp')) {
+    const { mpp } = await import('../protocols/mpp/index.ts')
+    protocols.push(mpp({ parts: rails }))
+  }
   if (wantedNames.includes('oauth')) {
     const { createProofs, oauth, oauthService } = await import('../protocols/oauth/index.ts')
-    const proofs = createProofs()
+    const proofs = createProofs({ ...(seen && { seen }) })
     if (tokens?.jwt) {
       const [issuer = ''] = [document.origin].flat()
       const keys = await all([tokens.jwt].flat(), async (ref) =>
@@ -451,6 +856,10 @@ async function speak(
     }
     // The upstream may have bearer tokens of its own.
     protocols.push(oauth({ mints, proofs, foreign: 'leave' }))
+  }
+  if (wantedNames.includes('bearer')) {
+    const { bearer } = await import('../protocols/bearer/index.ts')
+    protocols.push(bearer({ parts: rails, mints, ...(clock && { clock }) }))
   }
   return { protocols, mints, services }
 }

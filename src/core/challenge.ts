@@ -1,4 +1,4 @@
-import type { PriceItem } from './money.ts'
+import type { Price, PriceItem } from './money.ts'
 import type { Offer } from './offer.ts'
 import type { Problem } from './problem.ts'
 import type { Resource } from './resource.ts'
@@ -16,7 +16,12 @@ export interface Challenge {
   /** What the price is made of. */
   readonly breakdown?: readonly PriceItem[]
   /** What the payment buys beyond this one answer: a token with these rights. */
-  readonly plan?: { readonly name: string; readonly rights: Rights }
+  readonly plan?: {
+    readonly name: string
+    readonly rights: Rights
+    /** How its balance is used, where what is left of it goes back: one unit at a time. */
+    readonly session?: { readonly balance: Price; readonly unit: Price }
+  }
   /** Payer's side: offers that could be read but not understood, each with a sentence why. */
   readonly unreadable?: readonly Unreadable[]
 }

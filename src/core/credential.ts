@@ -9,6 +9,24 @@ export interface Credential<P = unknown> {
   readonly proof?: P
   /** A right to draw on an account, instead of or beside a proof. */
   readonly grant?: Grant
+  /** What it does with a prepaid balance, beside what it pays. The door makes its grant. */
+  readonly session?: Session
+}
+
+/**
+ * A balance that is paid in, drawn on and given back by whoever knows the preimage of its first payment. The protocol that read it
+ * has seen that proof, except for a top-up, which anybody may pay.
+ */
+export interface Session {
+  readonly act: 'open' | 'use' | 'top-up' | 'close'
+  /** The account, as in a grant. */
+  readonly id: string
+  /** Where what is left goes back to: said once, when it is opened. */
+  readonly returnTo?: string
+  /** The rail by which it was paid in. */
+  readonly rail: string
+  /** What a unit costs in satoshis, as the payer was told: only for telling him again. */
+  readonly unitSat?: bigint
 }
 
 /** All that is left of an offer in a protocol without room for its id: it is found again by quoting. */

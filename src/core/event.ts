@@ -6,6 +6,8 @@ interface Of<T extends string> {
   readonly at: number
   /** The id that the problem and the journal's row carry too. */
   readonly request?: string
+  /** Which of several sellers in one process it is about, where there are several. */
+  readonly tenant?: string
 }
 
 /** What a payment is for and how it goes, as far as whoever tells it knows. */
@@ -41,6 +43,12 @@ export type Event =
       readonly finding: 'surplus' | 'missing' | 'closed'
       readonly amount: Money
     })
+  /** A rail is not offered any more, since it failed too often; or again, since it is back. */
+  | (Of<'rail'> & {
+      readonly rail: string
+      readonly network: string
+      readonly state: 'up' | 'down'
+    })
   /** Money went back to a payer. `key` is the refund's, `of` the sale's. */
   | (Of<'refunded'> & {
       readonly key: string
@@ -55,6 +63,17 @@ export type Event =
       readonly url: string
       readonly amount: Money
       readonly reference: string
+    })
+  /** A payer waits before it sends a request again: with that purchase, or without one where none can be made yet. */
+  | (Of<'waiting'> & {
+      /** Its key. */
+      readonly purchase?: string
+      readonly url: string
+      /** How often it was sent. */
+      readonly sends: number
+      readonly waitMs: number
+      /** What it waits for. */
+      readonly detail: string
     })
   /** Paid by us, and what it bought will not come any more. */
   | (Of<'lost'> & { readonly key: string })

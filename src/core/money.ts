@@ -85,7 +85,8 @@ export function rescale(amount: bigint, from: number, to: number, unit: string):
   return amount / step
 }
 
-function decimal(amount: bigint, scale: number): string {
+/** The shortest decimal text that is exactly `amount · 10^-scale`. */
+export function decimal(amount: bigint, scale: number): string {
   assert(scale >= 0, 'a scale is not negative')
   const sign = amount < 0n ? '-' : ''
   const digits = (amount < 0n ? -amount : amount).toString().padStart(scale + 1, '0')

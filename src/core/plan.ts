@@ -17,7 +17,20 @@ export interface Plan {
   readonly rights: Rights
   /** Under which limits its tokens ask; those of everybody who pays if absent. */
   readonly tier?: string
+  /** On which terms a holder may have back what is left; not at all if absent. */
+  readonly refund?: RestTerms
 }
+
+/** What a seller keeps when the rest of a balance goes back. */
+export interface RestTerms {
+  /** Of what goes back, in hundredths of a percent: 0 to {@link FEE_BPS_MAX}. */
+  readonly feeBps: number
+  /** Beside that, in the currency of the balance. */
+  readonly fee?: Price
+}
+
+/** All of it, in hundredths of a percent. */
+export const FEE_BPS_MAX = 10_000
 
 /** A price by measure: what a request costs is known when its work is done. Tokens with a balance pay it. */
 export interface Measure {
@@ -57,6 +70,8 @@ export interface Account {
   readonly ends?: readonly number[]
   /** The keys that its tokens were bound to when it was bought. */
   readonly payerKeys?: readonly string[]
+  /** Where what is left goes back to when its payer closes it; only a session has one. */
+  readonly returnTo?: string
 }
 
 /** What is left in an account. */
@@ -68,7 +83,7 @@ export interface Left {
 /** One line of an account's statement. */
 export interface Entry {
   readonly at: number
-  readonly type: 'bought' | 'topped-up' | 'drawn' | 'held' | 'released'
+  readonly type: 'bought' | 'topped-up' | 'drawn' | 'held' | 'released' | 'given-back'
   /** Uses, or the balance's currency in decimals; zero where nothing is counted. */
   readonly amount: string
   /** What was asked for with it, or the plan that was bought. */

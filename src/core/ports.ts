@@ -1,13 +1,14 @@
 import type { Challenge } from './challenge.ts'
-import type { Credential, Grant } from './credential.ts'
+import type { Credential, Grant, Unbound } from './credential.ts'
 import type { JsonObject } from './json.ts'
 import type { Asset, Money, Price, PriceItem } from './money.ts'
 import type { Offer, Terms } from './offer.ts'
 import type { Account, Entry, Left, Measure, Meter, Plan } from './plan.ts'
-import type { Problem } from './problem.ts'
+import type { Code, Problem } from './problem.ts'
 import type { Receipt } from './receipt.ts'
-import type { RefundOrder, RefundOutcome } from './refund.ts'
+import type { RefundOrder, RefundOutcome, RestOrder, RestOutcome } from './refund.ts'
 import type { Resource } from './resource.ts'
+import type { Tasks } from './task.ts'
 
 /** Time, as a parameter. */
 export interface Clock {
@@ -58,18 +59,42 @@ export type Minted = Grant | string | undefined
 export interface Protocol {
   readonly name: string
   /** Names of the fields that a payer sends and that a seller answers with: for CORS and `Vary`. */
-  readonly fields: { readonly request: readonly string[]; readonly response: readonly string[] }
+  readonly fields: {
+    readonly request: readonly string[]
+    readonly response: readonly string[]
+    /** By which who asks says what he would rather be offered; they pay nothing. */
+    readonly preference?: readonly string[]
+  }
   /** Its proofs are named after the offer's id, so that equal offers would be one payment: each offer is one of its kind. */
   readonly distinct?: true
-  writeChallenge(challenge: Challenge): Message
+  /** `asker` is what the request says: a protocol may order its own lines by it, or leave some of them out. */
+  writeChallenge(challenge: Challenge, asker?: Fields): Message
   readChallenge(message: Received, resource: Resource): Challenge | undefined
   writeCredential(credential: Credential): Message
   /** Undefined when no credential of this protocol is there. A promise only where a signature must be checked for it. */
   readCredential(fields: Fields, resource: Resource): Read | Promise<Read>
-  writeReceipt(receipt: Receipt): Message
+  /** `offer` is what was paid, on the head of what it has bought; absent beside a refusal. */
+  writeReceipt(receipt: Receipt, offer?: Offer | Unbound): Message
   readReceipt(message: Received, offer: Offer): Receipt | Problem | undefined
   /** What a refusal without offers needs on its head, for instance why a token does not hold. */
   writeRefusal?(problem: Problem): Message
+  /** How a line of a challenge of its own stands among those of others. Between them and needed, if absent. */
+  stand?(line: string): Stand
+  /** Whether who asks says that he speaks this: then lines of others that have a stand are left out of its fields. */
+  isAsked?(asker: Fields): boolean
+  /** The status of a refusal of a credential of its own, where that is not the one of the table of problems. */
+  readonly statuses?: Readonly<Partial<Record<Code, number>>>
+}
+
+/** How a line of a challenge stands among the lines of other protocols in one 402. */
+export interface Stand {
+  /**
+   * Lower stands first in a field that several share, since clients differ in where they look (docs/one-402.md). 0 and below: at
+   * the start of all; 1: before those that name no place; 2: behind them.
+   */
+  readonly place?: number
+  /** What may be said in its place where a head is over its budget: something shorter, or nothing. */
+  readonly lean?: string
 }
 
 /** One rail said in one protocol. Pure. `W` is the shape that the protocol gives to a rail's words. */
@@ -77,6 +102,8 @@ export interface Form<D = unknown, P = unknown, W = unknown> {
   readonly rail: string
   /** CAIP-2 networks that it knows: two rails of one name differ by them. */
   readonly networks: readonly string[]
+  /** Its proofs are named after the offer, so that a protocol that says it is {@link Protocol.distinct} too. */
+  readonly distinct?: true
   writeDetails(terms: Terms<D>): W
   /** The terms, or a sentence why this rail cannot take them for its own. */
   readDetails(said: W): Terms<D> | string
@@ -176,13 +203,22 @@ export interface Method<D = unknown, P = unknown> {
    * has moved: the rail itself lets nobody pay too late.
    */
   readonly prepaid?: boolean
+  /**
+   * The proof of a person at a page, who has none to show, where the rail sees by itself that an offer was paid. `name` is what the
+   * world calls the payment, if the page was told. Good only in the hand of whom the offer was made for, so no form reads it.
+   * Undefined where that name is needed and is none.
+   */
+  seen?(name?: string): P | undefined
   /** The natural key of the spend, however the proof is written, and who pays. Nothing is checked. */
   identify(offer: Offer<D>, proof: P): { readonly key: string; readonly payer: string }
 }
 
 /** How money moves. */
 export interface Rail<D = unknown, P = unknown> extends Method<D, P> {
-  /** Checks its own configuration against the world: chain, token, account. Throws with what to do. */
+  /**
+   * Checks its own configuration against the world: chain, token, account. Throws with what to do; `rail-unavailable` where the
+   * world cannot be asked. It is called again to see whether the world is back, also while payments are under way.
+   */
   open(): Promise<void>
   /**
    * Looks and touches nothing. The proof must stay payable for `payableForMs` from now, the time that the work may take.
@@ -206,6 +242,11 @@ export interface Rail<D = unknown, P = unknown> extends Method<D, P> {
    * `rail-unavailable`, and the offer is left out.
    */
   issue?(terms: Terms<D>, memo: string, expiresAt: number): Promise<Terms<D>>
+  /**
+   * Begins the payment of an offer of ours by a person at a page: what the page needs for it, as JSON that goes there as it is.
+   * Nothing moves by it. Absent where nothing must be begun. Throws `PaymentError` when the world cannot be asked.
+   */
+  begin?(offer: Offer<D>): Promise<JsonObject>
   /** Lets go of money that the payer has locked, when the work has failed. Safe to call twice. After a crash there is no proof. */
   release?(offer: Offer<D>, proof: P | undefined, key: string): Promise<void>
   /**
@@ -218,8 +259,15 @@ export interface Rail<D = unknown, P = unknown> extends Method<D, P> {
    * `PaymentError` when it cannot be asked, or when no state is final yet.
    */
   holdings?(): Promise<Holdings>
-  /** Sends the amount back to the payer, once per key. */
-  refund?(offer: Offer<D>, payer: string, amount: Money, key: string, log: Log): Promise<Settlement>
+  /** Sends the amount back to the payer, once per key. `reference`: where the outside world keeps what was paid. */
+  refund?(
+    offer: Offer<D>,
+    payer: string,
+    amount: Money,
+    key: string,
+    log: Log,
+    reference?: string,
+  ): Promise<Settlement>
   /** Ends watchers and connections. */
   close(): Promise<void>
 }
@@ -385,6 +433,32 @@ export interface Vault {
   get(key: string): Promise<Uint8Array | undefined>
 }
 
+/** What was shown once and must not be taken again, over all processes that share it. */
+export interface Seen {
+  /**
+   * Takes a name until that time; false if it was taken before. Throws `PaymentError` where nobody can tell, and then it must
+   * not be taken for new.
+   */
+  claim(name: string, untilAt: number): Promise<boolean>
+}
+
+/** What one process has counted under a name since it said so last. */
+export interface Counted {
+  readonly name: string
+  /** Units that were taken; below zero what was given back. */
+  readonly by: number
+  /** Units that come back in a millisecond; above zero. */
+  readonly perMs: number
+  /** Most units that may be missing: what is more is forgotten. */
+  readonly most: number
+}
+
+/** Counts over all processes that share it. */
+export interface Counter {
+  /** Adds what was counted, and tells in the same order how many units are missing of each by now, by all processes. */
+  add(counted: readonly Counted[]): Promise<readonly number[]>
+}
+
 /** The account prefix of the outside world. */
 export const WORLD = 'world/'
 
@@ -514,6 +588,11 @@ export interface Kept {
 export interface Gate {
   /** Whether there is a vault, so that a sale may ask for its answer to be kept. */
   readonly keeps: boolean
+  /**
+   * Opens the rails. One whose world cannot be asked is left out of what is offered until it can be, where there is another.
+   * Throws `PaymentError` when one does not agree with its network, or none can be asked.
+   */
+  open?(): Promise<void>
   admit(ask: Ask): Promise<Pass | Kept | Refusal>
   /**
    * As `admit`, at once, for a token of which is known that it pays and from which nothing is taken: the hot path of the paid.
@@ -525,11 +604,19 @@ export interface Gate {
   /** Sells the plan of the sale alone, without work: a new account, or more for one. */
   sell(ask: Ask): Promise<Bought | Refusal>
   readonly accounts: Accounts
+  /** Work that goes on after its request was answered. Where there is a vault. */
+  readonly tasks?: Tasks
   /**
    * Gives back what a sale was paid, whole or in part: never twice for one order, and never more than was charged.
    * Throws `PaymentError` when the books cannot be asked; the same order is then safe to be sent again.
    */
   refund(order: RefundOrder): Promise<RefundOutcome>
+  /**
+   * Gives back what is left in a token's account to whoever paid for it. It is taken out of the account in one step, so that
+   * nothing is drawn any more, and when it has gone back the token is revoked. The same order again tells how it stands; what
+   * draws that failed have put back meanwhile goes back by it too. Throws as `refund`.
+   */
+  refundRest(order: RestOrder): Promise<RestOutcome>
   /** What is known of a payment, by the key in its status URL. */
   status(key: string): Promise<{ readonly state: string } | undefined>
   /** Looks at everything that is open: closes what there is evidence for. Runs at start and at intervals. */
@@ -565,6 +652,37 @@ export interface Caller {
   readonly repeats?: 'answer' | 'refuse'
 }
 
+/** What a person is shown in place of a bare refusal, for a request that prefers HTML. */
+export interface Page {
+  /** Reads what the page itself brings as a payment. The last of the seller's protocols. */
+  readonly protocol?: Protocol
+  /** The language that is spoken to who accepts those of an `Accept-Language` field: one of a few. */
+  language(accepted: string): string
+  write(view: View): { readonly fields: Message['fields']; readonly html: string }
+}
+
+/** What a page tells. Descriptions and names in it are strangers' text. */
+export interface View {
+  readonly resource: Resource
+  readonly problem: Problem
+  readonly challenge?: Challenge
+  /** The request's id. */
+  readonly request: string
+  /** As {@link Page.language} gave it. */
+  readonly language: string
+  /** What the answer's head says to payers. */
+  readonly fields: Message['fields']
+}
+
+/** Makes the page of a seller. */
+export type Pages = (parts: {
+  readonly rails: readonly Rail[]
+  /** Seals for ourselves, under the seller's secrets. */
+  readonly seal: (bytes: Uint8Array) => Uint8Array
+  /** Undefined if it was not sealed by us, or is not whole. */
+  readonly open: (sealed: Uint8Array) => Uint8Array | undefined
+}) => Page
+
 /** A request over HTTP, so far as it is looked at. */
 export interface Asked {
   readonly method: string
@@ -582,6 +700,8 @@ export interface Answered {
   readonly status: number
   readonly fields: Readonly<Record<string, string>>
   readonly body: string
+  /** In the place of the text, where it is none. */
+  readonly bytes?: Uint8Array
 }
 
 /** Answers beside the routes: sells tokens, tells about them, describes the shop. It is asked before the route table. */
@@ -610,6 +730,8 @@ export interface Shop {
   buy(plan: Plan, into?: string): Promise<Bought | Refusal>
   /** The account of a grant, for whoever holds all of it: a token that was narrowed and handed on says less. */
   whole(grant: Grant): Promise<Account | Problem>
+  /** Gives back what is left in the account, on the terms of its plan; undefined where the plan has none. */
+  giveBack(account: Account, to?: string): Promise<RestOutcome | undefined>
 }
 
 /** The caller may not, or not now. It says nothing about the payment, of which nothing was touched. */

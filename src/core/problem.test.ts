@@ -6,7 +6,7 @@ import { PaymentError, problem, problems, writeProblem } from './problem.ts'
 describe('the table of refusals', () => {
   // Clients act on these numbers, so that each stands here a second time.
   const statuses: Readonly<Record<number, readonly Code[]>> = {
-    400: ['credential-malformed', 'path-ambiguous'],
+    400: ['credential-malformed', 'path-ambiguous', 'request-unpriced'],
     401: ['token-invalid'],
     402: [
       'amount-mismatch',

@@ -25,6 +25,7 @@ export type Code =
   | 'settlement-failed'
   | 'rail-unavailable'
   | 'price-unavailable'
+  | 'request-unpriced'
   | 'store-unavailable'
   | 'idempotency-conflict'
   | 'path-ambiguous'
@@ -135,6 +136,12 @@ export const problems: Readonly<Record<Code, Row>> = {
     retry: 'same',
     moved: 'unknown',
   },
+  'request-unpriced': {
+    status: 400,
+    title: 'The request does not say what its price depends on',
+    retry: 'none',
+    moved: 'no',
+  },
   'store-unavailable': {
     status: 503,
     title: 'The books cannot be reached',
@@ -208,6 +215,8 @@ export interface Problem {
   readonly statusUrl?: string
   /** What was paid already, when it was. */
   readonly receipt?: Receipt
+  /** Whether money moved, where that is otherwise than its code says: a payment that came too late has moved. */
+  readonly moved?: Moved
 }
 
 /** Makes a problem; `rest` holds the optional members. */
@@ -233,9 +242,16 @@ export interface ProblemBody {
   readonly statusUrl?: string
 }
 
-/** The body that tells a problem. `request` is the id that the event and the journal's row carry too. */
-export function writeProblem(p: Problem, request: string): ProblemBody {
-  const { status, title, retry, moved } = problems[p.code]
+/**
+ * The body that tells a problem. `request` is the id that the event and the journal's row carry too; `status` is the one that it
+ * is sent with, where a protocol has its own.
+ */
+export function writeProblem(
+  p: Problem,
+  request: string,
+  status: number = problems[p.code].status,
+): ProblemBody {
+  const { title, retry, moved } = { ...problems[p.code], ...(p.moved && { moved: p.moved }) }
   const { code, detail, reason, statusUrl } = p
   return {
     type: `urn:tolsey:problem:${code}`,

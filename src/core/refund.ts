@@ -1,4 +1,5 @@
 import type { Money, Price } from './money.ts'
+import type { RestTerms } from './plan.ts'
 
 /** What a seller wants to give back of a sale. */
 export interface RefundOrder {
@@ -53,6 +54,30 @@ export interface RefundDenial {
     | 'failed'
   readonly detail: string
 }
+
+/** What is wanted back of what is left in a token's account. */
+export interface RestOrder {
+  /** As in the grant. */
+  readonly account: string
+  /** As of a {@link RefundOrder}. */
+  readonly to?: string
+  readonly reason?: string
+  /** What the seller keeps of it; nothing if absent. */
+  readonly terms?: RestTerms
+}
+
+/**
+ * What became of it: each payment that the rest was bought with gets its share back. While it is open the rest is out of the
+ * account, and nothing can be drawn on it. Only `denied` says that it stands there as before.
+ */
+export type RestOutcome =
+  | { readonly kind: 'refunded'; readonly account: string; readonly parts: readonly Refunded[] }
+  | {
+      readonly kind: 'open'
+      readonly account: string
+      readonly parts: readonly (Refunded | RefundOpen)[]
+    }
+  | RefundDenial
 
 /**
  * The account of all that goes back of a sale, by whichever way: it has room for what was charged, so that links by which payers

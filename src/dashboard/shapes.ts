@@ -199,3 +199,12 @@ export interface LiveEvent {
   readonly amount?: string
   readonly where?: string
 }
+
+/** What became of a booking. */
+export interface Booked {
+  readonly kind: 'booked' | 'denied'
+  readonly key?: string
+  readonly amount?: Quantity
+  readonly to?: string
+  readonly detail?: string
+}

@@ -3,7 +3,7 @@ import type { JsonObject } from '../core/json.ts'
 import { rescale, writePrice } from '../core/money.ts'
 import type { Price } from '../core/money.ts'
 import type { Account, Entry, Plan } from '../core/plan.ts'
-import type { Ask, Held, Leg } from '../core/ports.ts'
+import type { Ask, Held, Leg, Step } from '../core/ports.ts'
 import { WORLD } from '../core/ports.ts'
 
 /** Decimals of a balance: fine enough for every price. */
@@ -38,6 +38,16 @@ export function topUpsOf(id: string): string {
   return `topup/${id}/`
 }
 
+/** What the keys of all that has gone back of it begin with. */
+export function restsOf(id: string): string {
+  return `rest/${id}/`
+}
+
+/** The key of what is put back of a draw; with the account's draws, what all such keys begin with. */
+export function putBackOf(draw: string): string {
+  return `back/${draw.slice(drawsOf('').length - 1)}`
+}
+
 const DRAW = 'draw'
 
 /** What the books keep of a draw. */
@@ -51,7 +61,13 @@ export function isDraw({ note }: Held): boolean {
 }
 
 /** What is written when an account is opened. */
-export function writeAccount(plan: Plan, payment: string, payer: string, now: number): JsonObject {
+export function writeAccount(
+  plan: Plan,
+  payment: string,
+  payer: string,
+  now: number,
+  returnTo?: string,
+): JsonObject {
   const expiresAt = now + plan.validForMs
   const { payerKeys } = plan.rights
   return {
@@ -62,18 +78,35 @@ export function writeAccount(plan: Plan, payment: string, payer: string, now: nu
     payment,
     payer,
     ...(payerKeys && { payerKeys }),
+    ...(returnTo !== undefined && { returnTo }),
   }
 }
 
 /** The account as its transfer and its steps tell it. */
 export function readAccount(id: string, { note, steps }: Held): Known {
-  const { plan, unit, payerKeys } = note
+  const { plan, unit, payerKeys, returnTo } = note
   assert(typeof plan === 'string' && typeof unit === 'string', 'an account has a plan and a unit')
   const paid = steps.filter(({ type }) => type === 'topped-up').map(({ data }) => data)
   const ends = [note, ...paid].map((said) => Number(said['expiresAt']))
-  const revoked = steps.some(({ type }) => type === 'revoked')
+  const revoked = steps.some(({ type }) => type === 'revoked') || isAnyGivenBack(steps)
   const bound = isTexts(payerKeys) ? { payerKeys } : {}
-  return { id, plan, unit, expiresAt: Math.max(...ends), ends, revoked, ...bound }
+  const back = typeof returnTo === 'string' ? { returnTo } : {}
+  return { id, plan, unit, expiresAt: Math.max(...ends), ends, revoked, ...bound, ...back }
+}
+
+/** Whether a payment for it has gone back whole, or is about to, and that did not fail. */
+function isAnyGivenBack(steps: readonly Step[]): boolean {
+  const back = new Set<unknown>()
+  for (const { type, data } of steps) {
+    if (type === 'refunded') back.add(data['payment'])
+    if (type === 'refund-failed') back.delete(data['payment'])
+  }
+  return back.size > 0
+}
+
+/** Whether the account says already that this payment for it goes back. */
+export function isPaymentBack(steps: readonly Step[], payment: string): boolean {
+  return isAnyGivenBack(steps.filter(({ data }) => data['payment'] === payment))
 }
 
 function isTexts(said: unknown): said is readonly string[] {
@@ -118,6 +151,9 @@ export function toEntry(held: Held): Entry {
 }
 
 function typeOf(key: string, note: JsonObject, state: Held['state']): Entry['type'] {
+  if (key.startsWith('back/')) return 'released'
+  if (key.startsWith('rest/') && state === 'posted') return 'given-back'
+  if (key.startsWith('rest/')) return state === 'pending' ? 'held' : 'released'
   if (note['kind'] !== DRAW) return key.startsWith('topup/') ? 'topped-up' : 'bought'
   if (state === 'pending') return 'held'
   return state === 'posted' ? 'drawn' : 'released'

@@ -17,9 +17,12 @@ import {
   amountOf,
   drawsOf,
   fine,
+  isPaymentBack,
   keyOf,
   limitLeg,
+  putBackOf,
   readAccount,
+  restsOf,
   toEntry,
   topUpsOf,
   unitOf,
@@ -40,6 +43,7 @@ import { createFreeMeter, createMetering } from './metering.ts'
 import type { Metering, Portion } from './metering.ts'
 import type { Refusals } from './refusals.ts'
 import type { Shelf } from './delivery.ts'
+import { readNote } from './note.ts'
 import type { Entry, House } from './sale.ts'
 import { purposeOf } from './sale.ts'
 import { createWindows } from './windows.ts'
@@ -52,6 +56,8 @@ export interface Deposit {
   /** The key of the payment: one payment is booked once. */
   readonly payment: string
   readonly payer: string
+  /** Where what is left goes back to; a session has one. */
+  readonly returnTo?: string
 }
 
 /** The accounts of tokens: a transfer into one when it is paid, and one out of it for each request. */
@@ -68,6 +74,12 @@ export interface AccountBooks extends Accounts {
   draw(ask: Ask, grant: Grant): Promise<Entry>
   /** The same at once, where nothing is taken and the account is known; undefined, and nothing counted, where it is not so. */
   drawNow(ask: Ask, grant: Grant): Pass | undefined
+  /** What could be drawn of an account now, in its own unit. */
+  free(id: string, unit: string): Promise<bigint>
+  /** Puts a part of a posted draw back into its account, rounded down. Once; false where what was drawn is gone. */
+  putBack(draw: Held, numerator: bigint, denominator: bigint): Promise<boolean>
+  /** A payment goes back whole: the account that it was booked into pays nothing more, unless that fails. Safe to call twice. */
+  goesBack(sale: Held, isFailed: boolean): Promise<void>
 }
 
 /** What the books were asked of an account, and what they said once they did. */
@@ -121,8 +133,8 @@ export function createAccounts(
     return held?.state === 'posted' ? readAccount(id, held) : undefined
   }
 
-  async function open({ plan, id, payment, payer }: Deposit): Promise<Account> {
-    const note = writeAccount(plan, payment, payer, clock.now())
+  async function open({ plan, id, payment, payer, returnTo }: Deposit): Promise<Account> {
+    const note = writeAccount(plan, payment, payer, clock.now(), returnTo)
     const made = await ledger.transfer(into(keyOf(id), plan, id, note))
     assert(made.outcome !== 'insufficient', 'the outside world is never short of money')
     const by = made.outcome === 'made' ? payment : made.held.note['payment']
@@ -132,6 +144,9 @@ export function createAccounts(
   }
 
   async function topUp({ plan, id, payment, payer }: Deposit): Promise<Account> {
+    const opened = await ledger.find(keyOf(id))
+    // What it was opened by is in it already.
+    if (opened?.note['payment'] === payment) return await afresh(id)
     const key = topUpsOf(id) + hash('sha256', payment, 'hex')
     await ledger.transfer(into(key, plan, id, { kind: 'topup', plan: plan.name, payment, payer }))
     await ledger.post(key)
@@ -417,9 +432,36 @@ export function createAccounts(
     return !revoked && name === plan.name && unit === unitOf(plan)
   }
 
+  /** Those that were sold before the note said it were opened under the hash of their payment. */
+  function accountBy({ key, note }: Held): string {
+    return readNote(note).account ?? hash('sha256', key, 'hex')
+  }
+
   return {
     find: recall,
     takes,
+    free: leftOf,
+    async putBack({ key, asset, posted, legs, note }, numerator, denominator) {
+      const amount = (posted * numerator) / denominator
+      if (amount === 0n) return true
+      const made = await ledger.transfer({
+        ...{ key: putBackOf(key), purpose: 'put back', asset, amount },
+        legs: legs.map(({ debit, credit }) => ({ debit: credit, credit: debit })),
+        leaseUntilAt: clock.now() + SETTLE_MS,
+        note: { kind: 'put-back', what: note['what'] ?? '' },
+      })
+      if (made.outcome === 'insufficient') return false
+      await ledger.post(putBackOf(key))
+      return true
+    },
+    async goesBack(sale, isFailed) {
+      const id = accountBy(sale)
+      const account = await ledger.find(keyOf(id))
+      if (account?.state !== 'posted' || isPaymentBack(account.steps, sale.key) !== isFailed) return
+      const type = isFailed ? 'refund-failed' : 'refunded'
+      await ledger.step(keyOf(id), { type, data: { payment: sale.key } })
+      known.delete(id)
+    },
     open,
     topUp,
     forbids,
@@ -435,7 +477,7 @@ export function createAccounts(
         : { balance: { currency: unit, amount, scale: SCALE } }
     },
     async statement(id, after, limit) {
-      const lists = [keyOf(id), topUpsOf(id), drawsOf(id)]
+      const lists = [keyOf(id), topUpsOf(id), drawsOf(id), restsOf(id), putBackOf(drawsOf(id))]
       // The cursor is the number of a list, and the last key in it without what they all begin with.
       const from = Number(after.slice(0, 1))
       const found: Held[] = []

@@ -25,6 +25,8 @@ export interface Delivery {
   lifeOf(held: Held): Life
   /** What a posted sale has for whoever brings the same proof. */
   fetch(work: Work, held: Held): Promise<Entry>
+  /** The same for whoever shows another payment, and has proved to be the payer of this one. */
+  fetchNamed(work: Work, held: Held): Promise<Entry>
   /** Keeps the answer before the money moves: whatever happens then, it is there. Want of room is told, and no more. */
   keep(work: Claimed, answer: Uint8Array | undefined): Promise<void>
   /** Whether what was sold is still ours to deliver: in its time, or by a turn that nobody has had before. */
@@ -156,6 +158,11 @@ export function createDelivery(
   return {
     lifeOf: lifeNow,
     fetch: async (work, held) => (await kept(work, held)) ?? (await redeliver(work, held)),
+    async fetchNamed(work, held) {
+      const { offer } = readNote(held.note)
+      const paid = { ...work, key: held.key, offer }
+      return (await kept(paid, held)) ?? (await redeliver(paid, held))
+    },
     keep,
     async mayDeliver(work, until) {
       if (clock.now() < until) return true

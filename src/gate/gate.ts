@@ -44,13 +44,16 @@ import {
   SETTLE_MS,
   WORK_MS,
 } from './limits.ts'
+import { createNames, isName } from './names.ts'
 import { isSale, readNote, writeNote } from './note.ts'
 import { boundTo, grantOf } from './plans.ts'
 import { RESTORED, createQuoting } from './quoting.ts'
 import { createRails } from './rails.ts'
 import { isRefund, isRefundTurn } from './refund.ts'
 import { createRefunds } from './refunds.ts'
+import { createRests, isRest } from './rest.ts'
 import {
+  bookedElsewhere,
   createRefusals,
   foreign,
   givenBack,
@@ -63,6 +66,7 @@ import {
 import type { Claimed, Entry, House, Outcome, Settled, Sold, Work } from './sale.ts'
 import { logOf, purposeOf, receiptOf, toReceipt } from './sale.ts'
 import { createStanding, isReversal } from './standing.ts'
+import { createTasks, isTask, isTaskTurn } from './tasks.ts'
 
 export { DELIVER_MS, OFFER_VALID_MS, SETTLE_MS, WORK_MS } from './limits.ts'
 
@@ -79,6 +83,8 @@ export interface GateParts {
   readonly chance?: Chance
   readonly offerValidMs?: number
   readonly deferredMax?: number
+  /** Most offers that rails complete in a minute, for all callers together. */
+  readonly issuesPerMinuteMax?: number
   /**
    * When the books were restored from a backup, in milliseconds since 1970. What was offered or paid before that and is not in
    * the books may have been served already: it buys nothing more.
@@ -99,7 +105,6 @@ export interface GateParts {
  */
 export function createGate(parts: GateParts): Gate {
   const { ledger, offers, clock = systemClock, chance = systemChance } = parts
-  const rails = createRails(parts.rails)
   const observe: Observe = (event) => {
     try {
       parts.observe?.(event)
@@ -109,6 +114,7 @@ export function createGate(parts: GateParts): Gate {
   }
   const fault = (where: string, error: unknown): void =>
     observe({ type: 'fault', at: clock.now(), where, error })
+  const rails = createRails(parts.rails, { clock, observe, fault })
   const house: House = { ledger, rails, clock, observe, fault }
   const shelf = parts.vault && parts.seal && { vault: parts.vault, seal: parts.seal }
   const validMs = parts.offerValidMs ?? OFFER_VALID_MS
@@ -122,14 +128,20 @@ export function createGate(parts: GateParts): Gate {
     fault,
     restoredAt: parts.restoredAt,
     distinct: parts.distinct,
+    issuesPerMinuteMax: parts.issuesPerMinuteMax,
     ...(parts.rates && { rates: parts.rates }),
   })
   const refusals = createRefusals(house, quoting.quote)
   const accounts = createAccounts(house, refusals, shelf)
   const delivery = createDelivery(house, refusals, shelf)
+  const names = createNames(house, delivery, refusals)
   const standing = createStanding(house)
   const closing = createClosing(house, (key, offer) => standing.watch(key, offer))
-  const refunds = createRefunds(house)
+  const refunds = createRefunds(house, accounts)
+  const rests = createRests(house, accounts, refunds)
+  const tasks = shelf && createTasks(house, shelf, chance, refunds, accounts)
+  /** Payments that hold the names of purchases which came with another. */
+  const namesakes = new WeakMap<Ask, Held>()
   /** Keys that this process works on: nobody else here may touch them. */
   const working = new Set<string>()
   const deferred = new Set<Promise<unknown>>()
@@ -183,13 +195,13 @@ export function createGate(parts: GateParts): Gate {
       if (entry.problem.code !== 'payment-delivered') return entry
       // Whoever saw the token before it was paid could show it too.
       if (credential.grant?.unproven) return await refusals.refuse(ask, provenNow)
-      const held = await takenBy(purchase, credential)
+      const held = namesakes.get(purchase) ?? (await takenBy(purchase, credential))
       return held ? await book(ask, plan, credential, held) : entry
     }
     let isBooked = false
     try {
       const bought = await book(ask, plan, credential, await ledger.find(entry.key))
-      isBooked = true
+      isBooked = bought.kind === 'bought'
       return bought
     } finally {
       // What cannot be booked now is when the proof comes again, and that may be at once.
@@ -203,12 +215,21 @@ export function createGate(parts: GateParts): Gate {
     plan: Plan,
     credential: Credential,
     held: Held | undefined,
-  ): Promise<Bought> {
+  ): Promise<Bought | Refusal> {
     assert(held?.state === 'posted', 'what was taken stands in the books')
-    const { payer } = readNote(held.note)
-    const id = ask.into ?? credential.grant?.id ?? hash('sha256', held.key, 'hex')
-    const deposit = { plan, id, payment: held.key, payer }
-    const account = await (ask.into === undefined
+    const { payer, account: booked } = readNote(held.note)
+    const id = accountFor({ ...ask, credential }, held.key)
+    // The same payment may be said in several protocols, each with a name of its own for what it buys.
+    if (booked !== undefined && booked !== id) return await refusals.refuse(ask, bookedElsewhere)
+    const { returnTo } = credential.session ?? {}
+    const deposit = {
+      plan,
+      id,
+      payment: held.key,
+      payer,
+      ...(returnTo !== undefined && { returnTo }),
+    }
+    const account = await (intoOf({ ...ask, credential }) === undefined
       ? accounts.open(deposit)
       : accounts.topUp(deposit))
     const { expiresAt, payerKeys } = account
@@ -246,7 +267,8 @@ export function createGate(parts: GateParts): Gate {
     try {
       if (!credential) return await refusals.challenge(ask)
       if ('code' in credential) return await refusals.refuse(ask, credential)
-      if (ask.into !== undefined && !(await accounts.takes(ask.into, sale.plan)))
+      const into = intoOf(ask)
+      if (into !== undefined && !(await accounts.takes(into, sale.plan)))
         return await refusals.refuse(ask, unfitting)
       return await buy(ask, sale.plan, credential)
     } catch (error) {
@@ -267,7 +289,8 @@ export function createGate(parts: GateParts): Gate {
       const rail = rails.of(one)
       verdict = await rail.verify(one, proof, payableForMs(ask))
       const { payer = '' } = verdict
-      if (verdict.ok) return await claim({ ask, offer: one, proof, rail, key: verdict.key, payer })
+      if (verdict.ok)
+        return await claimNamed({ ask, offer: one, proof, rail, key: verdict.key, payer })
       if (verdict.problem.code === 'payment-spent' && verdict.key !== undefined)
         return await spent(
           { ask, offer: one, proof, rail, key: verdict.key, payer },
@@ -331,6 +354,19 @@ export function createGate(parts: GateParts): Gate {
     return found?.state === 'settled' && quoting.wasOpen(offer, found.settledAt)
   }
 
+  /** A request that its payer has named is paid once, though each time it comes it brings a payment of its own. */
+  async function claimNamed(work: Work): Promise<Entry> {
+    const name = await names.take(work)
+    if (!name) return await claim(work)
+    if ('entry' in name) {
+      if (name.sale) namesakes.set(work.ask, name.sale)
+      return name.entry
+    }
+    const entry = await claim({ ...work, name })
+    if (entry.kind === 'refused') await names.release(name)
+    return entry
+  }
+
   /** The claim: one step, by the key of the spend itself. `found`: the money has moved already. */
   async function claim(work: Work, found?: Settled): Promise<Entry> {
     const { ask, key } = work
@@ -342,6 +378,10 @@ export function createGate(parts: GateParts): Gate {
       if (claimed.outcome === 'replayed' || claimed.outcome === 'foreign')
         return await again(work, claimed.held)
       assert(claimed.outcome === 'made', 'the outside world is never short of money')
+      if (work.name && !(await names.keep(work.name))) {
+        await ledger.void(key, 'work-failed', claimed.claim)
+        return refusals.inFlight(work)
+      }
       const { offer, payer } = work
       const { amount, rail, network } = offer
       const at = clock.now()
@@ -379,6 +419,7 @@ export function createGate(parts: GateParts): Gate {
         payer,
         request: ask.request,
         ...(breakdown && quoting.asks(ask, offer) && { breakdown }),
+        ...(ask.sale.plan && { account: accountFor(ask, key) }),
       }),
     }
   }
@@ -544,7 +585,7 @@ export function createGate(parts: GateParts): Gate {
   }
 
   async function recover(): Promise<void> {
-    await delivery.flush()
+    await Promise.all([delivery.flush(), rails.look()])
     const open = (await ledger.pending()).values()
     // All take from one list: what takes long keeps one of them, and nobody else waits.
     await Promise.all(Array.from({ length: RECOVER_AT_ONCE }, () => recoverEach(open)))
@@ -559,10 +600,11 @@ export function createGate(parts: GateParts): Gate {
   }
 
   async function recoverOne(held: Held): Promise<void> {
-    if (isTurn(held) || isDraw(held) || isRefundTurn(held))
-      await ledger.expire(held.key, held.claim)
+    if (isLeased(held)) await ledger.expire(held.key, held.claim)
     if (isReversal(held)) await standing.reverse(held)
     if (isRefund(held)) await refunds.resume(held)
+    if (isRest(held)) await rests.resume(held)
+    if (isTask(held)) await tasks?.resume(held)
     if (isSale(held) && !working.has(held.key)) await recoverSale(held)
   }
 
@@ -577,13 +619,16 @@ export function createGate(parts: GateParts): Gate {
 
   return {
     keeps: shelf !== undefined,
+    open: () => rails.open(),
     admit,
     admitNow,
     sell,
     accounts,
     challenge: (ask, why) => refusals.challenge(ask, why),
     recover,
+    ...(tasks && { tasks }),
     refund: (order) => refunds.refund(order),
+    refundRest: (order) => rests.refund(order),
     async status(key) {
       const held = await ledger.find(key)
       if (!held || !isSale(held)) return undefined
@@ -591,12 +636,31 @@ export function createGate(parts: GateParts): Gate {
     },
     async close() {
       closed = true
+      await tasks?.close()
       const released = new AbortController()
       const given = Promise.all(releasing).finally(() => released.abort())
       const late = clock.sleep(RELEASE_MS, released.signal)
       await Promise.all([...deferred, Promise.race([given, late]), refunds.close()])
     },
   }
+}
+
+/** Claims of which nothing is left when their time is over. */
+function isLeased(held: Held): boolean {
+  return [isTurn, isDraw, isRefundTurn, isTaskTurn, isName].some((is) => is(held))
+}
+
+/** The account that a payment for a plan is booked into. */
+function accountFor(ask: Ask, key: string): string {
+  const { credential } = ask
+  const grant = credential && 'code' in credential ? undefined : credential?.grant
+  return intoOf(ask) ?? grant?.id ?? hash('sha256', key, 'hex')
+}
+
+/** The account that is topped up. A session is, by a payment that names no account before it is made. */
+function intoOf({ into, credential }: Ask): string | undefined {
+  const session = credential && 'code' in credential ? undefined : credential?.session
+  return session?.act === 'top-up' ? session.id : into
 }
 
 /** A look without a claim: nothing was written ahead, and nothing will be. */

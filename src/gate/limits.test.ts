@@ -146,10 +146,14 @@ describe('rails', () => {
   test('are told apart by name and network', () => {
     const [a, b, c] = [rail(), rail({ network: 'far' }), rail({ name: 'other' })]
     const rails = createRails([a, b, c])
-    assert.deepEqual(rails.all, [a, b, c])
-    assert.equal(rails.of(offer), a)
-    assert.equal(rails.find({ rail: 'test', network: 'far' }), b)
-    assert.equal(rails.find({ rail: 'other', network: 'net' }), c)
+    const [first, second, third] = rails.all
+    assert.deepEqual(
+      rails.all.map(({ name, network }) => [name, network]),
+      [a, b, c].map(({ name, network }) => [name, network]),
+    )
+    assert.equal(rails.of(offer), first)
+    assert.equal(rails.find({ rail: 'test', network: 'far' }), second)
+    assert.equal(rails.find({ rail: 'other', network: 'net' }), third)
     assert.equal(rails.find({ rail: 'other', network: 'far' }), undefined)
     assert.throws(
       () => createRails([a, b, rail()]),

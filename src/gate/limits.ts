@@ -72,6 +72,18 @@ export const LOOK_READS_MAX = 20
 export const REFUND_TURN_MS = 180_000
 /** How long before that end it stops writing anything ahead, so that whoever comes next is alone. */
 export const REFUND_MARGIN_MS = 30_000
+/** How often what is left of one account may go back, and how often it is tried against those who draw on it meanwhile. */
+export const RESTS_MAX = 1_000
+export const REST_TRIES_MAX = 8
+/** How often a request may come to nothing under one name of its payer's. */
+export const NAMES_MAX = 16
+/** Most tasks that one process runs at once. */
+export const TASKS_MAX = 256
+/** How often the process of a task shows that it lives, and how long each sign of it holds. */
+export const TASK_BEAT_MS = 20_000
+export const TASK_TURN_MS = 90_000
+/** How long the result of a task is kept. */
+export const TASK_KEEP_MS = 86_400_000
 /** Most characters of the reason of a refund, and of a name of whom to pay. */
 export const REASON_CHARS_MAX = 1_000
 export const DESTINATION_CHARS_MAX = 4_096

@@ -13,6 +13,8 @@ export interface Note {
   readonly request: string
   /** What the price was made of. */
   readonly breakdown?: readonly PriceItem[]
+  /** The account that it was booked into, where it bought a token. */
+  readonly account?: string
 }
 
 const SALE = 'sale'
@@ -23,7 +25,7 @@ export function isSale({ note }: Held): boolean {
 }
 
 /** The note as plain JSON. */
-export function writeNote({ offer, payer, request, breakdown }: Note): JsonObject {
+export function writeNote({ offer, payer, request, breakdown, account }: Note): JsonObject {
   const { echo: _, ...ours } = offer
   const rate = rateOf(offer)
   return {
@@ -33,11 +35,20 @@ export function writeNote({ offer, payer, request, breakdown }: Note): JsonObjec
     request,
     ...(rate && { rate: { ...rate } }),
     ...(breakdown && { breakdown: breakdown.map((item) => ({ ...item })) }),
+    ...(account !== undefined && { account }),
   }
 }
 
 /** Reads back what {@link writeNote} wrote. */
-export function readNote({ offer, payer, request }: JsonObject): Note {
+export function readNote({ offer, payer, request, account }: JsonObject): Note {
   assert(typeof payer === 'string' && typeof request === 'string', 'a sale has its payer')
-  return { offer: readOffer(offer), payer, request }
+  const into = typeof account === 'string' ? { account } : {}
+  return { offer: readOffer(offer), payer, request, ...into }
+}
+
+/** A member of a note that is text. The books are ours and hashed, so another shape is a bug. */
+export function textIn(note: JsonObject, member: string): string {
+  const said = note[member]
+  assert(typeof said === 'string', `a note has its ${member}`)
+  return said
 }

@@ -11,7 +11,6 @@ import type { Converted } from './exchange.ts'
 import { createExchange, unitsBy } from './exchange.ts'
 import {
   CLOCK_SKEW_MS,
-  ISSUE_MS,
   ISSUES_PER_MINUTE_MAX,
   LATE_MS,
   OFFER_GRID_MS,
@@ -35,6 +34,8 @@ export interface QuotingParts {
   /** Whether answers are kept: then the offers of sales that ask for it are secrets. */
   readonly keeps: boolean
   readonly fault: House['fault']
+  /** Most offers that rails complete in a minute; {@link ISSUES_PER_MINUTE_MAX} if absent. */
+  readonly issuesPerMinuteMax?: number | undefined
   /** Without them a rail takes the prices that are in its own currency, and no other. */
   readonly rates?: Rates
 }
@@ -66,13 +67,13 @@ type Convert = (prices: readonly Price[], unit: Unit) => readonly Converted[]
 export function createQuoting(parts: QuotingParts): Quoting {
   const { rails, offers, clock, validMs, chance, keeps, distinct = false } = parts
   const { fault, restoredAt = -Infinity } = parts
-  const mayIssue = createCap(clock)
+  const mayIssue = createCap(clock, parts.issuesPerMinuteMax ?? ISSUES_PER_MINUTE_MAX)
   const exchange = parts.rates && createExchange({ ...parts, rates: parts.rates })
 
   /** What rails ask for: in their own currency as the price says, in others by the rates that `convert` gives. */
-  function quoted(ask: Ask, convert?: Convert): readonly Quoted[] {
+  function quoted(ask: Ask, convert?: Convert, among = rails.all): readonly Quoted[] {
     const { rails: named, prices } = ask.sale
-    return rails.all
+    return among
       .filter((rail) => named?.includes(rail.name) ?? true)
       .flatMap((rail) => {
         const own = prices.flatMap((price) => rail.quote(price)).map((terms) => ({ rail, terms }))
@@ -111,8 +112,10 @@ export function createQuoting(parts: QuotingParts): Quoting {
         isLacking ||= !found
         return found ? [found] : []
       })
-    const all = quoted(ask, convert)
-    // Nobody has answered yet what it costs, as where a rail does not answer.
+    const up = rails.all.filter((rail) => rails.isUp(rail))
+    const all = quoted(ask, convert, up)
+    // Nobody has answered yet what it costs, or no rail answers that could take it.
+    isLacking ||= up.length < rails.all.length
     if (all.length === 0 && isLacking) return Promise.resolve([])
     if (!all.some(isIssued)) return all.map((one) => bind(ask, one))
     // Whoever sends garbage costs us no invoice.
@@ -138,20 +141,11 @@ export function createQuoting(parts: QuotingParts): Quoting {
     if (ask.mayIssue?.() === false || !mayIssue()) return undefined
     const endsAt = end()
     try {
-      const issued = await inTime(rail.issue(terms, memoOf(ask), endsAt))
-      return issued && bind(ask, { ...one, terms: issued }, endsAt)
+      const issued = await rail.issue(terms, memoOf(ask), endsAt)
+      return bind(ask, { ...one, terms: issued }, endsAt)
     } catch (error) {
       fault('issue', error)
       return undefined
-    }
-  }
-
-  async function inTime(made: Promise<Terms>): Promise<Terms | undefined> {
-    const done = new AbortController()
-    try {
-      return await Promise.race([made, clock.sleep(ISSUE_MS, done.signal).then(() => undefined)])
-    } finally {
-      done.abort('done')
     }
   }
 
@@ -233,14 +227,14 @@ function memoOf({ sale, resource }: Ask): string {
 }
 
 /** Counts what costs us something at another's house. */
-function createCap(clock: Clock): () => boolean {
+function createCap(clock: Clock, most: number): () => boolean {
   let since = -Infinity
   let count = 0
   return () => {
     const now = clock.now()
     if (now >= since + MINUTE_MS || now < since) [since, count] = [now, 0]
     count++
-    return count <= ISSUES_PER_MINUTE_MAX
+    return count <= most
   }
 }
 

@@ -9,6 +9,7 @@ import { PaymentError } from '../core/problem.ts'
 import { givenBack } from '../core/refund.ts'
 import type { RefundDenial, RefundOrder, RefundOutcome } from '../core/refund.ts'
 import { bookCost } from '../core/cost.ts'
+import type { AccountBooks } from './accounts.ts'
 import { unitsBy } from './exchange.ts'
 import { isGivenBack, lifeOf } from './life.ts'
 import { REFUND_MARGIN_MS, REFUND_TURN_MS } from './limits.ts'
@@ -33,11 +34,16 @@ import {
   unsent,
 } from './refund.ts'
 import type { Failed, House, Settled } from './sale.ts'
+import { receiptOf } from './sale.ts'
 
 /** Gives money back. */
 export interface Refunds {
   /** @throws {PaymentError} when the books cannot be asked: the same order may be sent again. */
   refund(order: RefundOrder): Promise<RefundOutcome>
+  /** The same for so many of the smallest unit. */
+  refundUnits(order: Omit<RefundOrder, 'amount'>, units: bigint): Promise<RefundOutcome>
+  /** What a part of a sale comes to, rounded down to what its rail can pay, and never more than is left of it. */
+  partOf(sale: string, numerator: bigint, denominator: bigint): Promise<bigint | RefundDenial>
   /** Orders that the whole of a sale goes back, and resolves once that is written; it is sent behind. False if it cannot be. */
   order(sale: string): Promise<boolean>
   /** Goes on with a refund that is open. */
@@ -54,24 +60,52 @@ const AUTOMATIC = 'automatic'
  * ceiling: so an order is carried out once, and the sum stays below what was charged, across processes. One process at a time
  * works on it, and what the rail writes ahead is the rail's to find again.
  */
-export function createRefunds(house: House): Refunds {
+export function createRefunds(house: House, accounts: Pick<AccountBooks, 'goesBack'>): Refunds {
   const { ledger, rails, clock, observe, fault } = house
   /** Refunds that this process works on: who orders one again waits for the same. */
   const running = new Map<string, Promise<RefundOutcome>>()
 
-  async function claim(order: RefundOrder): Promise<Held | RefundDenial> {
+  async function claim(order: RefundOrder, units?: bigint): Promise<Held | RefundDenial> {
     const wrong = checkOrder(order)
     if (wrong) return wrong
     const before = await ledger.find(keyOf(order))
     if (before && before.state !== 'voided') return sameAs(before, order)
-    const sale = await ledger.find(order.key)
+    const sale = await paidSale(order.key)
+    if ('code' in sale) return sale
+    const { offer } = readNote(sale.note)
+    const amount = units ?? (await amountOf(order, sale, offer))
+    return typeof amount === 'bigint' ? await make(order, sale, amount) : amount
+  }
+
+  /** The sale, if something of it can go back. */
+  async function paidSale(key: string): Promise<Held | RefundDenial> {
+    const sale = await ledger.find(key)
     if (!sale || !isSale(sale)) return unknownSale
     if (sale.state === 'pending') return openSale
     if (sale.state === 'voided' || isUndone(sale)) return unpaidSale
-    const { offer } = readNote(sale.note)
-    if (!rails.find(offer)?.refund) return unable
-    const amount = await amountOf(order, sale, offer)
-    return typeof amount === 'bigint' ? await make(order, sale, amount) : amount
+    return rails.find(readNote(sale.note).offer)?.refund ? sale : unable
+  }
+
+  async function partOf(
+    key: string,
+    numerator: bigint,
+    denominator: bigint,
+  ): Promise<bigint | RefundDenial> {
+    const sale = await paidSale(key)
+    if ('code' in sale) return sale
+    const grain = grainOf(readNote(sale.note).offer)
+    const left = sale.posted - (await sumOf(key))
+    const part = (sale.posted * numerator) / denominator
+    const least = part < left ? part : left
+    return least - (least % grain)
+  }
+
+  /** What the rail counts in, in the smallest unit of the asset. */
+  function grainOf(offer: Offer): bigint {
+    const { asset } = offer.amount
+    const { units = [] } = rails.of(offer)
+    const { scale } = units.find((unit) => unit.asset === asset.id) ?? asset
+    return 10n ** BigInt(asset.scale - scale)
   }
 
   async function make(
@@ -122,7 +156,7 @@ export function createRefunds(house: House): Refunds {
     const { asset } = offer.amount
     const { units = [] } = rails.of(offer)
     const { scale } = units.find((unit) => unit.asset === asset.id) ?? asset
-    return unitsBy(price, rate, scale) * 10n ** BigInt(asset.scale - scale)
+    return unitsBy(price, rate, scale) * grainOf(offer)
   }
 
   /** What was given back of a sale, and is held to be. */
@@ -144,7 +178,9 @@ export function createRefunds(house: House): Refunds {
   /** What goes back whole buys nothing more: written down before the money leaves. */
   async function mark(refund: Held): Promise<void> {
     const sale = await saleOf(refund)
-    if (isGivenBack(sale) || isUndone(sale) || (await sumOf(sale.key)) < sale.posted) return
+    if (isUndone(sale) || (await sumOf(sale.key)) < sale.posted) return
+    await accounts.goesBack(sale, false)
+    if (isGivenBack(sale)) return
     await ledger.step(sale.key, { type: 'refunded', data: { refund: refund.key } }, sale.claim)
   }
 
@@ -152,6 +188,7 @@ export function createRefunds(house: House): Refunds {
   async function unmark(refund: Held): Promise<void> {
     const sale = await saleOf(refund)
     if (!isGivenBack(sale)) return
+    await accounts.goesBack(sale, true)
     await ledger.step(sale.key, { type: 'refund-failed', data: { refund: refund.key } }, sale.claim)
   }
 
@@ -186,12 +223,15 @@ export function createRefunds(house: House): Refunds {
   }
 
   async function send(held: Held, untilAt: number): Promise<RefundOutcome> {
-    const { offer } = readNote((await saleOf(held)).note)
+    const sale = await saleOf(held)
+    const { offer } = readNote(sale.note)
     const amount = { asset: offer.amount.asset, amount: held.amount }
     const rail = rails.of(offer)
     const { to } = readRefund(held.note)
+    const { reference } = receiptOf(sale)
     try {
-      const found = await rail.refund?.(offer, to, amount, held.key, logOf(held, untilAt))
+      const log = logOf(held, untilAt)
+      const found = await rail.refund?.(offer, to, amount, held.key, log, reference)
       if (!found || found.state === 'unknown') return await tell(held)
       return await (found.state === 'settled' ? settle(held, offer, found) : fail(held, found))
     } catch (error) {
@@ -276,6 +316,11 @@ export function createRefunds(house: House): Refunds {
       const held = await claim(order)
       return 'kind' in held ? held : await work(held.key)
     },
+    async refundUnits(order, units) {
+      const held = await claim(order, units)
+      return 'kind' in held ? held : await work(held.key)
+    },
+    partOf,
     async order(sale) {
       const held = await claim({ key: sale, idempotencyKey: AUTOMATIC, reason: 'work-failed' })
       if ('kind' in held) return false

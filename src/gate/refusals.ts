@@ -1,5 +1,6 @@
 import type { Challenge } from '../core/challenge.ts'
 import type { Offer } from '../core/offer.ts'
+import type { Measure, Plan } from '../core/plan.ts'
 import type { Ask, Held, Refusal } from '../core/ports.ts'
 import type { Code, Problem } from '../core/problem.ts'
 import { PaymentError, problem, problems } from '../core/problem.ts'
@@ -47,7 +48,7 @@ export function createRefusals(
       ...(description !== undefined && { description }),
       ...(mimeType !== undefined && { mimeType }),
       ...(breakdown && { breakdown }),
-      ...(plan && { plan: { name: plan.name, rights: rightsOf(plan) } }),
+      ...(plan && { plan: toldOf(plan, ask.sale.measure) }),
     }
     const { request } = ask
     const { url } = ask.resource
@@ -103,6 +104,17 @@ export function createRefusals(
   }
 }
 
+/** What a challenge tells of the plan that it sells. */
+function toldOf(plan: Plan, measure: Measure | undefined): NonNullable<Challenge['plan']> {
+  const { name, balance, refund } = plan
+  const isSession = measure && balance && refund
+  return {
+    name,
+    rights: rightsOf(plan),
+    ...(isSession && { session: { balance, unit: measure.unit } }),
+  }
+}
+
 const required = problem(
   'payment-required',
   'Pay one of the offers and send the request again with the proof.',
@@ -122,6 +134,11 @@ const unpayable = problem(
 export const unpaid: Problem = problem(
   'credential-unsupported',
   'This service takes a payment, and the credential has none.',
+)
+/** One payment is booked once, into one account. */
+export const bookedElsewhere: Problem = problem(
+  'payment-spent',
+  'This payment has bought another token, or was booked into another one. Show that one; this buys nothing more.',
 )
 /** Checked before the money is taken. */
 export const unfitting: Problem = problem(

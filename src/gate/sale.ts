@@ -35,6 +35,16 @@ export interface Work {
   readonly key: string
   readonly payer: string
   readonly rail: Rail
+  /** What its payer calls the request. */
+  readonly name?: Name
+}
+
+/** The name of a request, taken for one payment. */
+export interface Name {
+  readonly key: string
+  readonly claim: number
+  /** Taken by this request, and not by one before with the same payment. */
+  readonly isNew: boolean
 }
 
 /** Work whose claim this process holds. */

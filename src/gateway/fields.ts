@@ -110,7 +110,8 @@ export function createRequestFields(
         else if (kind === 'cookie' && !cookie) {
           // HTTP/2 cuts them in pieces (RFC 9113, 8.2.3).
           cookie = true
-          picked.push(name, headers.cookie ?? value)
+          const others = withoutOwn(headers.cookie ?? value)
+          if (others !== '') picked.push(name, others)
         }
       }
       if (named.length > 0) return [...without(picked, named), ...added]
@@ -118,6 +119,13 @@ export function createRequestFields(
       return picked
     },
   }
+}
+
+/** Cookies but for those by which the page pays: whoever has one has what was bought. */
+function withoutOwn(cookies: string): string {
+  if (!cookies.includes(TRUST_PREFIX)) return cookies
+  const others = cookies.split(';').filter((one) => !one.trimStart().startsWith(TRUST_PREFIX))
+  return others.join(';').trim()
 }
 
 /** Picks what of an upstream's answer goes on to the payer: names and values in turn. */

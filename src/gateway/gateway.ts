@@ -1,4 +1,5 @@
 import { systemClock } from '../core/clock.ts'
+import { PaymentError } from '../core/problem.ts'
 import type { Observe } from '../core/event.ts'
 import type { Clock } from '../core/ports.ts'
 import type { House } from './house.ts'
@@ -61,6 +62,8 @@ export async function startGateway(settings: GatewaySettings): Promise<Gateway> 
   const { clock = systemClock, observe, drainMs = DRAIN_MS, noticeMs = 0 } = settings
   let current = tenancyOf(settings.open)
   const ending = new Set<Promise<void>>()
+  /** Those that are open, with the ones that were left and have not ended. */
+  const houses = new Set([current.open.house])
   let stopping = false
   let stopped: Promise<void> | undefined
 
@@ -81,6 +84,7 @@ export async function startGateway(settings: GatewaySettings): Promise<Gateway> 
     const end = old.empty.promise
       .then(async () => {
         await old.open.house.close()
+        houses.delete(old.open.house)
         await old.open.close()
       })
       .catch((error: unknown) =>
@@ -96,6 +100,7 @@ export async function startGateway(settings: GatewaySettings): Promise<Gateway> 
     checkContinue: (request, response) => enter(response).checkContinue(request, response),
     upgrade: (request, socket, head) => enter(socket).upgrade(request, socket, head),
   }
+  let over = false
   const health: Listeners = {
     serve(request, response) {
       const path = (request.url ?? '').replace(/\?.*$/, '')
@@ -104,7 +109,11 @@ export async function startGateway(settings: GatewaySettings): Promise<Gateway> 
         const head = { 'Content-Type': 'text/plain; charset=utf-8', 'Content-Length': length }
         response.writeHead(status, { ...head, 'Cache-Control': 'no-store' }).end(text)
       }
-      if (path === '/healthz') return say(200, 'ok\n')
+      if (path === '/healthz') {
+        void current.open.ready().catch((error: unknown) => void (over ||= isOver(error)))
+        // Nobody waits for the books here: whoever asks again hears what was found.
+        return over ? say(503, 'The books stopped for good.\n') : say(200, 'ok\n')
+      }
       if (path !== '/readyz' && settings.beside) return settings.beside(request, response)
       if (path !== '/readyz') return say(404, 'There are /healthz and /readyz.\n')
       if (stopping) return say(503, 'stopping\n')
@@ -122,6 +131,7 @@ export async function startGateway(settings: GatewaySettings): Promise<Gateway> 
     stopping = true
     if (noticeMs > 0) await clock.sleep(noticeMs)
     await outer.drain(drainMs)
+    await Promise.all([...houses].map((house) => house.interrupt()))
     await settings.beforeClose?.()
     void leave(current)
     await Promise.all(ending)
@@ -135,6 +145,7 @@ export async function startGateway(settings: GatewaySettings): Promise<Gateway> 
       if (tls) outer.setTls(tls)
       const old = current
       current = tenancyOf(open)
+      houses.add(open.house)
       void leave(old)
     },
     stop: () => (stopped ??= stop()),
@@ -157,4 +168,9 @@ async function beside(
 
 function tenancyOf(open: OpenHouse): Tenancy {
   return { open, within: 0, empty: Promise.withResolvers<void>(), left: false }
+}
+
+/** After an error of their disk books stay closed until another process opens them. */
+function isOver(error: unknown): boolean {
+  return error instanceof PaymentError && error.code === 'store-unavailable' && !error.retryable
 }

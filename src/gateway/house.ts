@@ -8,16 +8,19 @@ import type { Incoming, Open, Seller } from '../adapters/http.ts'
 import { lend } from '../adapters/meter.ts'
 import { afterWelcome, hasBody, incomingOf, pass } from '../adapters/node.ts'
 import { createLocator } from '../adapters/origin.ts'
+import { lastingOf, lendTask } from '../adapters/tasks.ts'
 import { systemChance, uuid } from '../core/chance.ts'
 import { systemClock } from '../core/clock.ts'
 import type { Read } from '../core/ports.ts'
 import type { Problem } from '../core/problem.ts'
-import { createMeters } from '../meters/meters.ts'
-import type { Counter, Exchange } from '../meters/meters.ts'
+import { createMeters, createSocketMeters } from '../meters/meters.ts'
+import type { Counter, Exchange, SocketCounter } from '../meters/meters.ts'
+import { createFallbacks } from './fallback.ts'
 import { createAnswerFields, createRequestFields } from './fields.ts'
 import type { AnswerFields, FieldRules, RequestFields } from './fields.ts'
 import { hostUnknown, refuse, sendRefusal, undeclared, unreadable } from './problems.ts'
 import { relay } from './relay.ts'
+import { relayTask } from './tasks.ts'
 import type { Trip } from './relay.ts'
 import type { GatewayRoutes, Passage, Way } from './routes.ts'
 import { readWays, REQUEST_BYTES_MAX } from './routes.ts'
@@ -48,6 +51,8 @@ export interface House {
   /** For a payer that asks before it sends its body. */
   checkContinue(request: IncomingMessage, response: ServerResponse): void
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
+  /** Ends the tasks that run, whose work would be waited for: the process ends. */
+  interrupt(): Promise<void>
   /** Ends the upstreams' connections, when they have nothing more to do. */
   close(): Promise<void>
 }
@@ -58,6 +63,7 @@ interface OpenPassage extends Passage {
   readonly takes: RequestFields
   readonly gives: AnswerFields
   readonly counters: ((exchange: Exchange) => Counter) | undefined
+  readonly sockets: (() => SocketCounter) | undefined
 }
 
 /** One request, and what is known of it before the door. */
@@ -89,6 +95,7 @@ export function createHouse(settings: HouseSettings): House {
   const ways = readWays(settings.routes, seller.plans ?? new Map(), openPassage)
   const door = createDoor(seller, ways.routes)
   const locate = createLocator(seller.origin)
+  const fallbacks = createFallbacks()
   const isProxy = createProxyCheck(proxies)
   const newId = (): string => uuid(chance)
 
@@ -107,6 +114,7 @@ export function createHouse(settings: HouseSettings): House {
       takes: createRequestFields(payment, shared, readable(passage)),
       gives: createAnswerFields(passage.answerFields),
       counters: passage.counts && createMeters(passage.counts),
+      sockets: passage.counts && createSocketMeters(passage.counts),
     }
   }
 
@@ -134,8 +142,15 @@ export function createHouse(settings: HouseSettings): House {
     if ('code' in way) return sendRefusal(response, refuse(way, newId()))
     if (way.passage.counters) lend(request, open?.meter)
     const own = isOwn(visit)
-    const go = (isOurs: boolean): void =>
-      relay({ ...tripOf(visit, way, request, response, isOurs), open })
+    if (open) lendTask(request, open.lasting)
+    const lasting = lastingOf(request)
+    const go = (isOurs: boolean): unknown => {
+      const trip = { ...tripOf(visit, way, request, response, isOurs), open }
+      if (lasting) return relayTask(trip, lasting)
+      const { fallback } = way.passage
+      const isGet = visit.incoming.method === 'GET'
+      return fallback && isGet ? fallbacks.serve(trip, fallback) : relay(trip)
+    }
     return own instanceof Promise ? own.then(go) : go(own)
   }
 
@@ -155,6 +170,7 @@ export function createHouse(settings: HouseSettings): House {
       ...dressed(visit, way, id, own),
       answerFields: passage.gives,
       keeps: paid?.keeps ?? false,
+      isFree: paid === undefined,
       bodyBytesMax: passage.bodyBytesMax ?? REQUEST_BYTES_MAX,
       headMs: passage.headMs,
       counters: passage.counters,
@@ -273,7 +289,9 @@ export function createHouse(settings: HouseSettings): House {
         ...{ door, request, socket, head, incoming: visit.incoming, upstream: way.passage.to },
         answerFields: way.passage.gives,
         headMs: way.passage.headMs,
-        newId,
+        counters: way.passage.sockets,
+        plan: () => visit.brought.paid?.plan,
+        ...{ clock, chance, newId },
         async dress() {
           const id = visit.brought.paid?.request ?? newId()
           return dressed(visit, way, () => id, await isOwn(visit))
@@ -281,6 +299,7 @@ export function createHouse(settings: HouseSettings): House {
         fault: (where, error) => observe?.({ type: 'fault', at: clock.now(), where, error }),
       })
     },
+    interrupt: async () => await seller.gate.tasks?.close(),
     async close() {
       await Promise.all([...upstreams.values()].map((upstream) => upstream.close()))
     },
@@ -305,9 +324,11 @@ function isRead(
 const isShared: ReadonlySet<string> = new Set(['authorization', 'dpop'])
 
 /** What is counted must be read: such an answer is not compressed. */
-function readable({ counts, requestFields = {} }: Passage): FieldRules {
+function readable({ counts, fallback, requestFields = {} }: Passage): FieldRules {
   const { set, ...rest } = requestFields
-  return counts ? { ...rest, set: { ...set, 'Accept-Encoding': 'identity' } } : requestFields
+  return (counts ?? fallback)
+    ? { ...rest, set: { ...set, 'Accept-Encoding': 'identity' } }
+    : requestFields
 }
 
 /** An address that nobody has (RFC 5737): who is called so was believed. */

@@ -1,15 +1,18 @@
+import { readFile } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { resolve } from 'node:path'
 import { createAdmin, createHub } from '../admin/index.ts'
 import type { Admin } from '../admin/index.ts'
 import type { Document } from '../config/document.ts'
+import type { NatsEntry } from '../config/document-entries.ts'
 import { createSecrets } from '../config/registry.ts'
 import type { Secrets, Source } from '../config/registry.ts'
 import type { Event, Observe } from '../core/event.ts'
 import { systemClock } from '../core/clock.ts'
 import type { Clock, Ledger, Rail } from '../core/ports.ts'
-import { file, gaugesOf, openOutbox, webhook } from '../outbox/index.ts'
+import { file, gaugesOf, nats, openOutbox, webhook } from '../outbox/index.ts'
 import type { Outbox, Sink } from '../outbox/index.ts'
-import { createReconciler } from '../reconcile/index.ts'
+import { createReconciler, createRefundLooks } from '../reconcile/index.ts'
 import { metrics, observers } from '../watch/index.ts'
 import type { SharedParts } from './open.ts'
 
@@ -47,7 +50,12 @@ export async function openOffice(
   const counted = metrics({ gauges: gaugesOf({ status: () => outbox?.status() ?? [] }) })
   const { dashboard } = document
   const admin = dashboard && openDashboard(dashboard, await secrets.text(dashboard.token, tokenAt))
-  const observe = observers(counted.observe, hub.observe, (event: Event) => outbox?.observe(event))
+  // What other sellers of this process do is counted, and seen at their own desks.
+  const own = observers(hub.observe, (event: Event) => outbox?.observe(event))
+  const observe: Observe = (event) => {
+    counted.observe(event)
+    if (event.tenant === undefined) own(event)
+  }
 
   function openDashboard(
     { hosts, explorers }: NonNullable<Document['dashboard']>,
@@ -62,7 +70,7 @@ export async function openOffice(
         if (!parts) throw new Error('The gateway is not open yet.')
         const { seller, rails, ledger: books } = parts
         return {
-          ...{ gate: seller.gate, ledger: books, rails },
+          ...{ gate: seller.gate, ledger: books, rails, source: [document.origin].flat()[0] ?? '' },
           ...(seller.plans && { plans: seller.plans }),
           ...(limits && { limits }),
         }
@@ -89,6 +97,7 @@ export async function openOffice(
     const fault = (where: string) => (error: unknown) =>
       observe({ type: 'fault', at: clock.now(), where, error })
     createReconciler({ ledger: books, rails, observe, clock }).run(signal).catch(fault('reconcile'))
+    createRefundLooks({ ledger: books, rails, observe, clock }).run(signal).catch(fault('refunds'))
     sweepAll(rails.filter(isSweeping), signal, fault('sweep')).catch(fault('sweep'))
   }
 
@@ -140,8 +149,11 @@ function isSweeping(rail: Rail): rail is Sweeping {
 
 const tokenAt = ['dashboard', 'token'] as const
 
-async function sinksOf({ document: { events } }: Source, secrets: Secrets): Promise<Sink[]> {
-  const { webhooks = [], file: path } = events ?? {}
+async function sinksOf(
+  { document: { events }, directory }: Source,
+  secrets: Secrets,
+): Promise<Sink[]> {
+  const { webhooks = [], file: path, nats: stream } = events ?? {}
   const posts = webhooks.map(async ({ name, url, secret, private: isPrivateAllowed }, i) =>
     webhook({
       name: name ?? `webhook-${i + 1}`,
@@ -153,5 +165,26 @@ async function sinksOf({ document: { events } }: Source, secrets: Secrets): Prom
   return [
     ...(await Promise.all(posts)),
     ...(path === undefined ? [] : [file({ name: 'file', path })]),
+    ...(stream === undefined ? [] : [await natsOf(stream, directory, secrets)]),
   ]
+}
+
+async function natsOf(entry: NatsEntry, directory: string, secrets: Secrets): Promise<Sink> {
+  const { servers, stream, prefix, user, ca } = entry
+  const secretOf = async (
+    name: 'token' | 'password' | 'credentials',
+  ): Promise<Partial<Record<typeof name, string>>> => {
+    const ref = entry[name]
+    return ref ? { [name]: await secrets.text(ref, ['events', 'nats', name]) } : {}
+  }
+  return await nats({
+    ...{ name: 'nats', servers },
+    ...(stream !== undefined && { stream }),
+    ...(prefix !== undefined && { prefix }),
+    ...(user !== undefined && { user }),
+    ...(ca !== undefined && { ca: await readFile(resolve(directory, ca), 'utf8') }),
+    ...(await secretOf('token')),
+    ...(await secretOf('password')),
+    ...(await secretOf('credentials')),
+  })
 }

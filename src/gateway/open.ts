@@ -6,11 +6,12 @@ import {
   DocumentError,
   fingerprint,
   openParts,
+  openPrice,
   readBeside,
   whom,
 } from '../config/registry.ts'
 import type { OpenParts, Secrets, Source } from '../config/registry.ts'
-import { WORK_TIMEOUT_MS } from '../adapters/http.ts'
+import { STATUS_PATH, WORK_TIMEOUT_MS } from '../adapters/http.ts'
 import type { Observe } from '../core/event.ts'
 import type { Clock, Ledger } from '../core/ports.ts'
 import type { FieldRules } from './fields.ts'
@@ -31,6 +32,14 @@ export interface OpenHouseOptions {
   readonly before?: DocumentHouse
   /** Books in the place of those that the document names. */
   readonly ledger?: Ledger
+  /** Only to be looked at: nothing listens beside it, and nothing is told to others. */
+  readonly isTrial?: boolean
+}
+
+/** What one seller's house is opened with. */
+export interface OpenOneOptions extends OpenHouseOptions {
+  /** Below which all that it answers is. */
+  readonly path?: string
 }
 
 /** A house that a document has made. */
@@ -61,24 +70,28 @@ export function readSource(
 }
 
 /**
- * Opens what a document says: parts, upstreams, routes. Parts that are the same as before are not opened again, so that rails
+ * Opens what a document says of one seller: parts, upstreams, routes. Parts that are the same as before are not opened again, so that rails
  * and books go on while routes change.
  * @throws {DocumentError} for what the document says and is not so, {PaymentError} for what the world says.
  */
-export async function openHouse(
+export async function openOne(
   source: Source,
-  options: OpenHouseOptions = {},
+  options: OpenOneOptions = {},
 ): Promise<DocumentHouse> {
   const { document } = source
   const print = await fingerprint(source)
   const parts = await share(source, print, options)
   try {
     const secrets = createSecrets(source)
-    const routes = await routesOf(source, secrets)
     const { clock, observe } = options
+    const routes = await routesOf(source, secrets, clock)
     const house = createHouse({
       // Work may take as long as its slowest route.
-      seller: { ...parts.seller, workTimeoutMs: workMsOf(document) },
+      seller: {
+        ...parts.seller,
+        workTimeoutMs: workMsOf(document),
+        ...(options.path !== undefined && { statusPath: options.path + STATUS_PATH }),
+      },
       ...{ routes, watch: parts.watch, proxies: whom(document) },
       upstreams: await upstreamsOf(source, secrets),
       ...(clock && { clock }),
@@ -176,19 +189,30 @@ function ms<K extends string>(name: K, text: string | undefined): { readonly [_ 
 /** Every path that no route names, where the document opens them. */
 const REST = '* /*'
 
-async function routesOf(source: Source, secrets: Secrets): Promise<GatewayRoutes> {
+async function routesOf(
+  source: Source,
+  secrets: Secrets,
+  clock: Clock | undefined,
+): Promise<GatewayRoutes> {
   const { routes, default: rest = 'closed', sizes } = source.document
   const bodyBytesMax = sizes?.body === undefined ? {} : { bodyBytesMax: sizeOf(sizes.body) }
   const found = Object.entries(routes).map(async ([key, said]) => {
     const at: Steps = ['routes', key, 'headers']
-    const { upstream, rewrite, headers, timeout, bodyMax, meter } = isEntry(said) ? said : {}
+    const entry = isEntry(said) ? said : {}
+    const { upstream, rewrite, headers, timeout, bodyMax, meter, priceService } = entry
+    const { fallback } = entry
+    const priced: Steps = ['routes', key, 'priceService']
+    const service = priceService && (await openPrice(source, priceService, priced, clock))
     const route: GatewayRoute = {
-      sale: saleOf(said),
+      sale: saleOf(said, service),
       ...bodyBytesMax,
       ...(upstream !== undefined && { upstream }),
       ...(rewrite !== undefined && { rewrite }),
       ...(meter && { counts: countsOf(meter) }),
       ...ms('headMs', timeout),
+      ...(fallback && {
+        fallback: { ageMs: durationOf(fallback.cached), isCharged: fallback.charged ?? true },
+      }),
       ...(bodyMax !== undefined && { bodyBytesMax: sizeOf(bodyMax) }),
       ...(headers?.request && {
         requestFields: await rulesOf(headers.request, [...at, 'request'], secrets),

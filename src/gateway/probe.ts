@@ -48,23 +48,19 @@ export async function probeRoutes(
   try {
     const found: Finding[] = []
     for (const [key, said] of Object.entries(document.routes)) {
-      const sale = saleOf(said)
-      const { verb, path } = sampleOf(key)
-      const what = `route ${key}`
-      const isFree = sale === 'free'
-      if (isFree && verb !== 'GET')
-        found.push({ what, state: 'unknown', sentence: 'It is free, and asking it would do it.' })
-      else if (isEntry(said) && said.free !== undefined)
-        found.push({ what, state: 'unknown', sentence: 'It gives the first requests away.' })
-      else
-        found.push({
-          what,
-          ...judge(await ask(Number(port), verb, path, origin), isFree, readers, {
-            verb,
-            path,
-            origin,
-          }),
-        })
+      const isFree = saleOf(said) === 'free'
+      const { path, verbs } = samplesOf(key, said)
+      for (const verb of verbs) {
+        const what = verbs.length > 1 ? `route ${key}, ${verb}` : `route ${key}`
+        if (isFree && verb !== 'GET')
+          found.push({ what, state: 'unknown', sentence: 'It is free, and asking it would do it.' })
+        else if (isEntry(said) && said.free !== undefined)
+          found.push({ what, state: 'unknown', sentence: 'It gives the first requests away.' })
+        else {
+          const answer = await ask(Number(port), verb, path, origin)
+          found.push({ what, ...judge(answer, isFree, readers, { verb, path, origin }) })
+        }
+      }
     }
     return found
   } finally {
@@ -80,8 +76,9 @@ export async function probeAround({ upstreams, routes }: Document): Promise<read
   const names = Object.keys(upstreams)
   const found: Finding[] = []
   for (const [key, said] of Object.entries(routes)) {
-    const { verb, path } = sampleOf(key)
-    if (saleOf(said) === 'free' || verb !== 'GET') continue
+    const { verb, path: pattern } = patternOf(key)
+    if (saleOf(said) === 'free' || (verb !== 'GET' && verb !== '*')) continue
+    const path = sampleOf(pattern)
     const entry = isEntry(said) ? said : {}
     const upstream = upstreams[entry.upstream ?? names[0] ?? '']
     if (upstream === undefined) continue
@@ -160,11 +157,32 @@ function whyOf(text: string): string {
   return typeof detail === 'string' ? detail : ''
 }
 
-/** A request that matches. */
-function sampleOf(key: string): { readonly verb: string; readonly path: string } {
-  const [, verb = '*', pattern = '/'] = /^(?:(\S+) )?(\S+)$/.exec(key) ?? []
-  const path = pattern.replaceAll(/(?<=\/)(?::\w+|\*$)/g, 'probe')
-  return { verb: verb === '*' ? 'GET' : verb, path }
+/** Requests that match: one with each verb that has a price of its own. */
+function samplesOf(
+  key: string,
+  said: Document['routes'][string],
+): { readonly verbs: readonly string[]; readonly path: string } {
+  const { verb, path } = patternOf(key)
+  const { price } = isEntry(said) ? said : {}
+  const rule = typeof price === 'object' && !Array.isArray(price) ? price : {}
+  const counted = [rule.each ?? []].flat().flatMap(({ param }) => param ?? [])
+  const named = (rule.when ?? []).flatMap(({ method }) => method ?? [])
+  return {
+    verbs: verb === '*' ? [...new Set(['GET', 'POST', ...named])] : [verb],
+    path: sampleOf(path, counted),
+  }
+}
+
+function patternOf(key: string): { readonly verb: string; readonly path: string } {
+  const [, verb = '*', path = '/'] = /^(?:(\S+) )?(\S+)$/.exec(key) ?? []
+  return { verb, path }
+}
+
+/** What is counted is a number. */
+function sampleOf(pattern: string, counted: readonly string[] = []): string {
+  return pattern.replaceAll(/(?<=\/)(?::(\w+)|\*$)/g, (_, name: string | undefined) =>
+    name !== undefined && counted.includes(name) ? '1' : 'probe',
+  )
 }
 
 function urlOf(said: Document['upstreams'][string]): string {

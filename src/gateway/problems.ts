@@ -87,6 +87,11 @@ export const spent: Problem = problem(
   'token-exhausted',
   'What the token could pay is used up. Nothing that is not paid is sent. Top it up, and send the request again.',
 )
+/** What is counted on a connection is not sold as a plain answer to a request for one. */
+export const noSocket: Problem = problem(
+  'route-undeclared',
+  'There is no WebSocket here. Nothing was charged. Send the request without asking for one.',
+)
 /** More than the route takes. */
 export const bodyTooLarge: Problem = problem(
   'body-too-large',

@@ -8,6 +8,23 @@ import type { AddressInfo } from 'node:net'
 import { describe, test } from 'node:test'
 import { ask, stage, upstream } from './fixture.test.ts'
 
+test('cookies by which the page has paid are not shown to the upstream, and others are', async (t) => {
+  const url = await upstream(
+    t,
+    (request, response) => void response.end(request.headers.cookie ?? 'none'),
+  )
+  const gateway = await stage(t, {
+    upstreams: { one: { url } },
+    routes: { 'GET /a': { sale: 'free' } },
+  })
+  for (const [said, seen] of [
+    ['a=b; c=d', 'a=b; c=d'],
+    ['a=b; tolsey-paid=x; c=d; tolsey-token=y', 'a=b; c=d'],
+    ['tolsey-paid=x', 'none'],
+  ] as const)
+    assert.equal((await ask(gateway, '/a', { headers: { Cookie: said } })).body, seen)
+})
+
 describe('the path', () => {
   test('is sent upstream in the one form that routes are matched on', async (t) => {
     const seen: string[] = []
@@ -235,7 +252,7 @@ describe('an answer', () => {
         ...['Cache-Control', 'public, max-age=3600', 'Vary', 'Accept'],
       ])
       response.write('body')
-      response.addTrailers({ 'X-Sum': '42' })
+      response.addTrailers({ 'X-Sum': '42', 'Set-Cookie': 'late=1', 'Tolsey-Payer': 'forged' })
       response.end()
     })
     const routes = { 'GET /paid': { sale: '0.01 USD' }, 'GET /free': { sale: 'free' } }

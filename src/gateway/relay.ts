@@ -30,6 +30,8 @@ export interface Trip {
   readonly keeps: boolean
   /** Let in with nothing to settle: what its head gets. */
   readonly open: Open | undefined
+  /** Nothing is paid for it, so that nothing of the answer must wait. */
+  readonly isFree: boolean
   readonly bodyBytesMax: number
   readonly headMs: number | undefined
   /** What the answer is counted by, on the meter of the request. */
@@ -112,6 +114,7 @@ function handle(
   let begun = false
   let bodied = false
   let metered: Metered | undefined
+  let hints = 0
 
   function writeHead(
     status: number,
@@ -169,7 +172,8 @@ function handle(
       if (response.destroyed) abort(gone)
     },
     onHeaders(status, raw, more, message) {
-      // Interim answers are between the upstream and us.
+      // Other interim answers are between the upstream and us.
+      if (status === EARLY_HINTS && hints++ < HINTS_MAX) hint(trip, raw)
       if (status < 200) return true
       resume = more
       metered = isSuccess(status) ? meterOfTrip(trip, raw, stop) : undefined
@@ -249,12 +253,36 @@ function isEvents(response: ServerResponse): boolean {
 /** What a stream of events ends with that is not paid any further. */
 const endOfCredit = `event: payment-required\ndata: ${JSON.stringify({ code: spent.code, detail: spent.detail })}\n\n`
 
-/** The fields at the end of an answer, but for those that only the gateway writes. */
+const EARLY_HINTS = 103
+/** Most interim answers of one upstream's that are passed on. */
+const HINTS_MAX = 8
+
+/**
+ * What may be fetched meanwhile (RFC 8297), where nothing of the answer must wait for money. Clients of HTTP/1.0 know no interim
+ * answers (RFC 9110, 15.2); what the machine does not take for links is left out.
+ */
+function hint({ request, response, open, isFree }: Trip, raw: readonly (Buffer | string)[]): void {
+  if ((!open && !isFree) || request.httpVersion === '1.0' || response.headersSent) return
+  const link = raw.flatMap((name, i) =>
+    i % 2 === 0 && /^link$/i.test(String(name)) ? String(raw[i + 1]).split(/,\s*(?=<)/) : [],
+  )
+  try {
+    if (link.length > 0) response.writeEarlyHints({ link })
+  } catch {
+    // It is a hint.
+  }
+}
+
+/** Fields that must stand at the beginning to hold (RFC 9110, 6.5.1), and what only connections and the gateway say. */
+const unfitting =
+  /^(?:tolsey-.*|content-(?:encoding|length|location|range|type)|transfer-encoding|trailer|te|host|connection|keep-alive|upgrade|authorization|www-authenticate|set-cookie|cache-control|expires|age|vary|location|date|retry-after)$/i
+
+/** The fields at the end of an answer, but for those that are not taken there. */
 function addTrailers(response: ServerResponse, raw: readonly (Buffer | string)[]): void {
   const told: Record<string, string> = {}
   for (let i = 0; i < raw.length; i += 2) {
     const name = String(raw[i])
-    if (!/^tolsey-/i.test(name)) told[name] = raw[i + 1]?.toString('latin1') ?? ''
+    if (!unfitting.test(name)) told[name] = raw[i + 1]?.toString('latin1') ?? ''
   }
   response.addTrailers(told)
 }

@@ -2,6 +2,8 @@ import type { Routes, RouteValue } from '../adapters/routes.ts'
 import { readRoutes } from '../adapters/routes.ts'
 import type { Plan } from '../core/plan.ts'
 import type { MeterSettings } from '../meters/meters.ts'
+import { GIVEN } from './fallback.ts'
+import type { Fallback } from './fallback.ts'
 import type { FieldRules } from './fields.ts'
 import { createRewrite } from './target.ts'
 
@@ -20,6 +22,8 @@ export interface Passage {
   readonly headMs?: number
   /** What its answers are counted by, where the sale has a `meter`. */
   readonly counts?: MeterSettings
+  /** What a paid `GET` is answered while the upstream is away. Not together with `counts`. */
+  readonly fallback?: Fallback
   /** {@link REQUEST_BYTES_MAX} if absent. Bodies that a payment is bound to are smaller by the door's own limit. */
   readonly bodyBytesMax?: number
 }
@@ -70,7 +74,7 @@ export function readWays<T>(
       return [key, way]
     }),
   )
-  const sold: Routes = Object.fromEntries(entries.map(([key, { sale }]) => [key, soldAs(sale)]))
+  const sold: Routes = Object.fromEntries(entries.map(([key, route]) => [key, soldAs(key, route)]))
   const table = readRoutes(sold, plans)
   // The door's table does not say which free route it is, so these have a table of their own, at a price that nobody pays.
   const free = entries.filter(([, { sale }]) => sale === 'free')
@@ -85,9 +89,23 @@ export function readWays<T>(
   }
 }
 
-function soldAs(sale: RouteValue): RouteValue {
+function soldAs(key: string, { sale, fallback, counts }: GatewayRoute): RouteValue {
   if (sale === 'free') return sale
-  return { success: isServed, ...(typeof sale === 'string' ? { price: sale } : sale) }
+  const said = typeof sale === 'string' ? { price: sale } : sale
+  if (!fallback) return { success: isServed, ...said }
+  if (counts ?? said.task)
+    throw new RangeError(`The route "${key}" has a fallback: it has no "meter" and no "task".`)
+  return {
+    success: (status) => isServed(status) && (fallback.isCharged || status !== GIVEN),
+    ...said,
+    description: [said.description, termsOf(fallback)].filter(Boolean).join(' '),
+  }
+}
+
+/** What a payer is told before he pays. */
+function termsOf({ ageMs, isCharged }: Fallback): string {
+  const age = `at most ${Math.ceil(ageMs / 1000)} seconds old`
+  return `While the service behind is away, its last answer is given, ${age}, ${isCharged ? 'for the same price' : 'for nothing'}.`
 }
 
 /** Also a connection that was upgraded. */

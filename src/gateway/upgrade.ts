@@ -4,11 +4,15 @@ import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import type { Answer } from '../adapters/answer.ts'
 import type { Admitted, Door, Incoming, Open } from '../adapters/http.ts'
+import { lend, meterOf } from '../adapters/meter.ts'
+import type { Chance, Clock } from '../core/ports.ts'
+import type { SocketCounter } from '../meters/meters.ts'
 import { fieldsOf } from './fields.ts'
 import type { AnswerFields } from './fields.ts'
-import { refuseFor } from './problems.ts'
+import { noSocket, refuse, refuseFor } from './problems.ts'
 import type { Refused } from './problems.ts'
 import { rawOf } from './relay.ts'
+import { endSoon, joinCounted, linger } from './socket.ts'
 import type { Upstream } from './upstream.ts'
 
 /** A request for a WebSocket on its way through the door. */
@@ -22,14 +26,17 @@ export interface UpgradeTrip {
   readonly upstream: Upstream
   readonly answerFields: AnswerFields
   readonly headMs: number | undefined
+  /** What its frames are counted by, on the meter of the request. */
+  readonly counters: (() => SocketCounter) | undefined
+  /** The plan whose token has paid, where it is known. */
+  readonly plan: () => string | undefined
+  readonly clock: Clock
+  readonly chance: Chance
   newId(): string
   /** The request as the upstream is sent it. */
   dress(): Promise<{ readonly target: string; readonly head: string[] }>
   fault(where: string, error: Error): void
 }
-
-/** How long a payer may take to close a connection that we have ended. */
-const LINGER_MS = 2_000
 
 /** What the upstream has said to the request: an upgraded connection, or an answer like any other. */
 type Said =
@@ -101,17 +108,29 @@ async function connect(trip: UpgradeTrip, entry: Entry, early: Early): Promise<v
     return write(socket, said.refused)
   }
   const status = said.kind === 'upgraded' ? 101 : said.status
+  // What is counted frame by frame is not given away as the answer to a plain request.
+  if (entry?.meter && trip.counters && status >= 200 && status < 300) {
+    letGo(said)
+    await giveUp(entry)
+    return write(socket, refuse(noSocket, trip.newId()))
+  }
   const told = await settle(entry, status, said.head)
   if ('answer' in told) {
     letGo(said)
     return write(socket, told.answer)
   }
+  if (entry?.kind === 'pass') whenClosed(socket, () => entry.ended?.())
   if (socket.destroyed) {
     if (entry?.kind === 'pass') entry.lost()
     return letGo(said)
   }
-  await passOn(socket, said, told.head, early)
+  await passOn(trip, entry, said, told.head, early)
   entry?.delivered()
+}
+
+function whenClosed(socket: Duplex, act: () => void): void {
+  if (socket.destroyed) act()
+  else socket.once('close', act)
 }
 
 /** Settles what the upstream has agreed to, and adds to the head what belongs there. */
@@ -130,18 +149,40 @@ async function settle(
 }
 
 async function passOn(
-  socket: Duplex,
+  trip: UpgradeTrip,
+  entry: Entry,
   said: Exclude<Said, { readonly kind: 'failed' }>,
   head: readonly string[],
   early: Early,
 ): Promise<void> {
+  const { socket } = trip
   if (said.kind === 'answered') {
     socket.write(headOf(said.status, [...head, 'Connection', 'close']), 'latin1')
     await said.body(socket)
     return linger(socket)
   }
   socket.write(headOf(101, [...head, 'Connection', 'Upgrade', 'Upgrade', 'websocket']), 'latin1')
-  join(socket, said.socket, early.take())
+  const counter = entry?.meter && trip.counters?.()
+  if (counter) count(trip, entry, counter, said.socket, early.take())
+  else join(socket, said.socket, early.take())
+}
+
+/** Counts what passes. */
+function count(
+  trip: UpgradeTrip,
+  entry: Exclude<Entry, undefined>,
+  counter: SocketCounter,
+  upstream: Duplex,
+  early: Buffer,
+): void {
+  const { request, socket: payer, clock, chance } = trip
+  lend(request, entry.meter)
+  joinCounted({
+    ...{ payer, upstream, early, counter, clock, chance },
+    meter: meterOf(request),
+    plan: trip.plan(),
+    fault: (where, error) => trip.fault(where, error),
+  })
 }
 
 /** What a payer says before he is answered. */
@@ -177,13 +218,14 @@ function join(payer: Duplex, upstream: Duplex, rest: Buffer): void {
   payer.pipe(upstream).on('error', () => payer.destroy())
   upstream.pipe(payer)
   payer.once('close', () => upstream.destroy())
-  upstream.once('close', () => payer.destroy())
+  upstream.once('close', () => endSoon(payer))
 }
 
 /** Sends the request upstream. */
 async function ask(trip: UpgradeTrip): Promise<Said> {
   const { request, socket, upstream, answerFields, headMs } = trip
-  const { target, head } = await trip.dress()
+  const { target, head: dressed } = await trip.dress()
+  const head = trip.counters?.().reads ? plainly(dressed) : dressed
   const { promise, resolve } = Promise.withResolvers<Said>()
   let controller: Dispatcher.DispatchController | undefined
   let to: Duplex | undefined
@@ -244,6 +286,11 @@ async function ask(trip: UpgradeTrip): Promise<Said> {
   return await promise
 }
 
+/** What is read must not be compressed: no extensions are asked for (RFC 6455, 9.1). */
+function plainly(head: readonly string[]): string[] {
+  return head.filter((_, i) => !/^sec-websocket-extensions$/i.test(head[i - (i % 2)] ?? ''))
+}
+
 const gone = new Error('The payer has left.')
 
 function letGo(said: Said): void {
@@ -260,13 +307,6 @@ function write(socket: Duplex, { status, head, body }: Answer | Refused): void {
   socket.write(headOf(status, [...head, 'Connection', 'close']), 'latin1')
   socket.end(body)
   linger(socket)
-}
-
-/** Nobody reads the socket any more, so that its end would not be seen; and who does not close it is not waited for. */
-function linger(socket: Duplex): void {
-  socket.resume()
-  const timer = setTimeout(() => socket.destroy(), LINGER_MS)
-  socket.once('close', () => clearTimeout(timer))
 }
 
 function headOf(status: number, head: readonly string[]): string {

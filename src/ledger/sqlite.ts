@@ -70,7 +70,11 @@ async function createWriter(file: string): Promise<Runner> {
     scheduled = true
   }
   const die = (cause: unknown): void => {
-    dead ??= closing ? closed() : unavailable('The ledger stopped and stays closed.', { cause })
+    dead ??= closing
+      ? closed()
+      : unavailable('The ledger stopped and stays closed until the process is started again.', {
+          cause,
+        })
     for (const { reject } of [...flying, ...waiting]) reject(dead)
     waiting = []
     flying = []

@@ -1,10 +1,16 @@
+import { Buffer } from 'node:buffer'
 import type { Price } from '../core/money.ts'
 import { readPrice, rescale } from '../core/money.ts'
-import { CHARS_PER_TOKEN, createUsageReader } from './usage.ts'
+import { CHARS_PER_TOKEN, USAGE_LINE_CHARS_MAX, createUsageReader } from './usage.ts'
 import type { Tokens } from './usage.ts'
 
 /** What is paid for. Prices are of one of it, as fine as 18 decimals. */
-export type MeterSettings =
+export type MeterSettings = Counted & {
+  /** How long a WebSocket waits for a top-up where the balance ends, until it is closed; not at all if absent. */
+  readonly graceMs?: number
+}
+
+type Counted =
   /** Tokens of a model, as its answer reports them; estimated from the text while it streams, and where it reports none. */
   | {
       readonly per: 'token'
@@ -40,6 +46,33 @@ export interface Counter {
   readonly what: string
 }
 
+/** One frame of a WebSocket, so far as its head tells. */
+export interface FrameHead {
+  readonly opcode: number
+  /** Bytes of its payload. */
+  readonly length: number
+}
+
+/** Reads the costs of a connection on which frames go both ways. */
+export interface SocketCounter {
+  /** What a frame costs; to be taken before its first byte is passed on. */
+  frame(frame: FrameHead, isUpstream: boolean): Price
+  /** What a second costs that has begun; undefined where time costs nothing. */
+  readonly second?: Price
+  /** Whether whole messages of text from the upstream are read, of at most so many bytes, in the place of their frames. */
+  readonly reads: boolean
+  readonly readBytesMax: number
+  /** What such a message costs, and the whole until now where it says so itself. */
+  message(payload: Uint8Array): { readonly price: Price; readonly total?: Price }
+  /** How long both sides wait for a top-up where the balance ends; zero: not at all. */
+  readonly graceMs: number
+  /** What that is called in the books. */
+  readonly what: string
+}
+
+/** Longest grace of a connection. */
+export const GRACE_MS_MAX = 600_000
+
 /** Decimals of what is counted. */
 const SCALE = 18
 
@@ -63,11 +96,72 @@ export function createMeters(settings: MeterSettings): (exchange: Exchange) => C
   }
 }
 
-function createTokenMeters({
+/**
+ * Makes counters for the WebSockets of a route: each second, each byte of payload or each message, both ways, or tokens of a
+ * model. What the payer sends is read by the model; what the upstream's messages report holds over what was estimated.
+ * @throws {RangeError} with a sentence, for what cannot be meant.
+ */
+export function createSocketMeters(settings: MeterSettings): () => SocketCounter {
+  const { graceMs = 0 } = settings
+  if (!(graceMs >= 0 && graceMs <= GRACE_MS_MAX))
+    throw new RangeError(`A grace is at most ${GRACE_MS_MAX / 60_000} minutes.`)
+  if (settings.per === 'token') return createTokenSockets(settings, graceMs)
+  const { per } = settings
+  const [price, currency] = finePrice(settings.price)
+  const of = (amount: bigint): Price => ({ currency, amount, scale: SCALE })
+  const nothing = of(0n)
+  const base = {
+    ...{ reads: false, readBytesMax: 0, message: () => ({ price: nothing }) },
+    ...{ graceMs, what: `${per}s` },
+  }
+  if (per === 'second') return () => ({ ...base, second: of(price), frame: () => nothing })
+  if (per === 'byte') return () => ({ ...base, frame: ({ length }) => of(price * BigInt(length)) })
+  // A message is counted where it begins; fragments and control frames belong to one or to none.
+  return () => ({ ...base, frame: ({ opcode }) => (isMessage(opcode) ? of(price) : nothing) })
+}
+
+/** Frames that begin a message: of text, of bytes (RFC 6455, 5.6). */
+function isMessage(opcode: number): boolean {
+  return opcode === 1 || opcode === 2
+}
+
+function createTokenSockets(settings: TokenSettings, graceMs: number): () => SocketCounter {
+  const { of, cost, ofInput, ofOutput } = readTokenPrices(settings)
+  return () => {
+    /** What the messages have said so far. */
+    let said = 0n
+    return {
+      ...{ what: 'tokens', reads: true, readBytesMax: USAGE_LINE_CHARS_MAX, graceMs },
+      frame: ({ opcode, length }, isUpstream) =>
+        of(opcode > 2 ? 0n : BigInt(tokensOf(length)) * (isUpstream ? ofOutput : ofInput)),
+      message(payload) {
+        const reader = createUsageReader('application/x-ndjson')
+        const { chars } = reader.read(Buffer.concat([payload, LINE]))
+        const usage = reader.reported()
+        if (!usage) return { price: of(BigInt(tokensOf(chars)) * ofOutput) }
+        said += cost(usage)
+        return { price: of(0n), total: of(said) }
+      },
+    }
+  }
+}
+
+const LINE = Buffer.from('\n')
+
+type TokenSettings = Extract<MeterSettings, { per: 'token' }>
+
+interface TokenPrices {
+  readonly of: (amount: bigint) => Price
+  readonly cost: (tokens: Tokens) => bigint
+  readonly ofInput: bigint
+  readonly ofOutput: bigint
+}
+
+function readTokenPrices({
   input = '0 USD',
   output = input,
   cached = input,
-}: Extract<MeterSettings, { per: 'token' }>): (exchange: Exchange) => Counter {
+}: TokenSettings): TokenPrices {
   const [[ofInput, currency], [ofOutput, second], [ofCached, third]] = [
     finePrice(input),
     finePrice(output),
@@ -76,11 +170,16 @@ function createTokenMeters({
   if (ofInput === 0n && ofOutput === 0n) throw new RangeError('A meter of tokens costs nothing.')
   if ([second, third].some((other) => other !== currency))
     throw new RangeError('A meter of tokens has its prices in one currency.')
-  const of = (amount: bigint): Price => ({ currency, amount, scale: SCALE })
-  const cost = (tokens: Tokens): bigint =>
-    BigInt(tokens.input) * ofInput +
-    BigInt(tokens.cached) * ofCached +
-    BigInt(tokens.output) * ofOutput
+  return {
+    of: (amount) => ({ currency, amount, scale: SCALE }),
+    cost: ({ input: read, cached: again, output: written }) =>
+      BigInt(read) * ofInput + BigInt(again) * ofCached + BigInt(written) * ofOutput,
+    ...{ ofInput, ofOutput },
+  }
+}
+
+function createTokenMeters(settings: TokenSettings): (exchange: Exchange) => Counter {
+  const { of, cost, ofInput, ofOutput } = readTokenPrices(settings)
   return ({ contentType, requestChars }) => {
     const reader = createUsageReader(contentType)
     const read = BigInt(tokensOf(requestChars)) * ofInput

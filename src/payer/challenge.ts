@@ -1,4 +1,5 @@
 import type { Challenge } from '../core/challenge.ts'
+import type { Json } from '../core/json.ts'
 import { readJson } from '../core/json.ts'
 import type { Clock, Protocol } from '../core/ports.ts'
 import type { Resource } from '../core/resource.ts'
@@ -20,14 +21,19 @@ export async function readChallenges(
   resource: Resource,
   clock: Clock,
 ): Promise<readonly Found[]> {
-  const text = isJson(response) ? await readText(response.clone(), clock) : undefined
-  const body = text === undefined ? undefined : readJson(text, CHALLENGE_BYTES_MAX)
+  const body = await readBody(response, clock)
   const { status, headers: fields } = response
   const message = { status, fields, ...(body !== undefined && { body }) }
   return protocols.flatMap((protocol) => {
     const challenge = protocol.readChallenge(message, resource)
     return challenge ? [{ protocol, challenge }] : []
   })
+}
+
+/** The body of an answer as JSON, which stays whole for the caller; undefined if it is none within the limits. */
+export async function readBody(response: Response, clock: Clock): Promise<Json | undefined> {
+  const text = isJson(response) ? await readText(response.clone(), clock) : undefined
+  return text === undefined ? undefined : readJson(text, CHALLENGE_BYTES_MAX)
 }
 
 /** A stranger's words as they may stand in our sentences: short, and nothing in them that moves a cursor. */

@@ -51,6 +51,19 @@ describe('the choice', () => {
       assert.equal(choose(found(order), chooser)[0]?.offer.payee, 'a')
   })
 
+  test('of one wallet that can pay by several protocols is that of the first', () => {
+    const [one] = found([priced(usdc, 5n)])
+    assert.ok(one)
+    const other = { ...one, protocol: { ...one.protocol, name: 'another' } }
+    const forms = { ...wallet.forms, another: wallet.forms['toy']! }
+    const able = { ...chooser, wallets: [{ ...wallet, forms }] }
+    for (const list of [
+      [one, other],
+      [other, one],
+    ])
+      assert.equal(choose(list, able)[0]?.protocol, list[0]?.protocol)
+  })
+
   test('is never an offer whose time is over', () => {
     assert.equal(choose(found([{ ...priced(usdc, 5n), expiresAt: 1001 }]), chooser).length, 1)
     for (const expiresAt of [1000, 999])

@@ -30,8 +30,8 @@ export interface Chooser {
 /**
  * The cheapest offer that the policy allows and a wallet can pay, and after it the cheapest in each other currency: to be
  * tried when the budget of those before is used up. Prices in different currencies are not compared: the order of the
- * policy decides between them, as the order of the wallets does between equal prices. Nothing that a seller arranges has
- * a say.
+ * policy decides between them, as the order of the wallets does between equal prices, and then that of the protocols. Nothing
+ * that a seller arranges has a say.
  * @throws {PaymentError} `offers-unacceptable`, with the reason of each.
  */
 export function choose(found: readonly Found[], chooser: Chooser): readonly Choice[] {
@@ -40,7 +40,8 @@ export function choose(found: readonly Found[], chooser: Chooser): readonly Choi
   )
   const looked = offers.slice(0, OFFERS_MAX).map((one) => weigh(one.protocol, one.offer, chooser))
   const choices = looked.filter((one) => typeof one !== 'string')
-  const sorted = choices.toSorted((a, b) => compare(a, b, chooser))
+  const protocols = found.map(({ protocol }) => protocol)
+  const sorted = choices.toSorted((a, b) => compare(a, b, chooser, protocols))
   if (sorted.length > 0) return firstOfEachUnit(sorted)
   const unreadable = found.flatMap(({ challenge }) => challenge.unreadable ?? [])
   const reasons = [
@@ -99,11 +100,20 @@ function walletFor(
   return [undefined, refusal]
 }
 
-function compare(a: Choice, b: Choice, { rules, wallets }: Chooser): number {
+function compare(
+  a: Choice,
+  b: Choice,
+  { rules, wallets }: Chooser,
+  protocols: readonly Protocol[],
+): number {
   const units = rules.units.indexOf(a.cost.unit) - rules.units.indexOf(b.cost.unit)
   if (units !== 0) return units
   if (a.cost.amount !== b.cost.amount) return a.cost.amount < b.cost.amount ? -1 : 1
-  return wallets.indexOf(a.wallet) - wallets.indexOf(b.wallet) || order(nameOf(a), nameOf(b))
+  return (
+    wallets.indexOf(a.wallet) - wallets.indexOf(b.wallet) ||
+    protocols.indexOf(a.protocol) - protocols.indexOf(b.protocol) ||
+    order(nameOf(a), nameOf(b))
+  )
 }
 
 function order(a: string, b: string): number {
@@ -111,9 +121,9 @@ function order(a: string, b: string): number {
   return a < b ? -1 : 1
 }
 
-function nameOf({ protocol, offer }: Choice): string {
+function nameOf({ offer }: Choice): string {
   const { network, amount, payee, timeoutMs } = offer
-  return JSON.stringify([protocol.name, network, amount.asset.id, payee, timeoutMs])
+  return JSON.stringify([network, amount.asset.id, payee, timeoutMs])
 }
 
 function because(offer: Offer, why: string): string {

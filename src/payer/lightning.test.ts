@@ -73,7 +73,7 @@ describe('a payment over Lightning', () => {
     const shop = await openShop(node, { '/': { forged: true }, '/honest': {} })
     await assert.rejects(paying().fetch(shop.url), {
       code: 'offers-unacceptable',
-      message: /another payment than the invoice/,
+      message: /another payment than it asks for/,
     })
     assert.equal(buyer.sent(), 0)
     assert.equal((await paying().fetch(`${shop.url}/honest`)).status, 200)

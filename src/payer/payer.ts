@@ -31,7 +31,7 @@ import {
 } from './request.ts'
 import type { Intake } from './receive.ts'
 import { receive, wrap } from './receive.ts'
-import { isPassing, waitMs } from './retry.ts'
+import { isPassing, isUnpayable, waitingFor, waitMs } from './retry.ts'
 import type { Fate, ReadToken, Token } from './tokens.ts'
 import { createTokens } from './tokens.ts'
 
@@ -92,6 +92,7 @@ export interface Question {
 export interface PayerParts {
   /** In the order of preference between equal prices. */
   readonly wallets: readonly Wallet[]
+  /** In the order of preference where a wallet can pay the same by several. */
   readonly protocols: readonly Protocol[]
   /** May be shared by many payers and processes: they keep the budget together. */
   readonly ledger: Ledger
@@ -255,7 +256,7 @@ export function createPayer(parts: PayerParts): Payer {
       return served(sure, shown, said, fault)
     }
     const paid = purchase.paid || (receipt !== undefined && fault === undefined)
-    const refused = !shown.crossed && refusals.includes(shown.response.status)
+    const refused = !shown.crossed && isRefusal(purchase, shown)
     const problem = said && 'code' in said ? said : await readProblem(purchase, shown)
     const rest = { ...(receipt && { receipt }), ...(problem && { problem }) }
     if (purchase.wallet.moves && purchase.paid && !(refused && purchase.resumed)) {
@@ -361,9 +362,37 @@ export function createPayer(parts: PayerParts): Payer {
       const response = 'response' in answer ? answer.response : undefined
       const wait = waitMs(sends, response, untilAt, clock, chance)
       if (wait === undefined) return orThrow(answer)
-      if (response) discard(response)
-      await clock.sleep(wait, request.signal)
-      request.signal?.throwIfAborted()
+      await rest(wait, { purchase: purchase.key, sends }, request, response)
+    }
+  }
+
+  /** Waits, and says for what. */
+  async function rest(
+    forMs: number,
+    said: { readonly purchase?: string; readonly sends: number },
+    { url, signal }: Outgoing,
+    response: Response | undefined,
+  ): Promise<void> {
+    const detail = waitingFor(response)
+    observe({
+      ...{ type: 'waiting', at: clock.now(), url: addressOf(url), waitMs: forMs, detail },
+      ...said,
+    })
+    if (response) discard(response)
+    await clock.sleep(forMs, signal)
+    signal?.throwIfAborted()
+  }
+
+  /** A seller whom nobody can pay just now says so, and may be asked again: nothing was bought yet. */
+  async function enterPayable(request: Outgoing): Promise<Entry> {
+    const untilAt = clock.now() + SENDS_MS_MAX
+    for (let sends = 1; ; sends++) {
+      const entry = await enter(request)
+      const { response, crossed } = entry
+      if (crossed || !isRepeatable(request) || !(await isUnpayable(response, clock))) return entry
+      const wait = waitMs(sends, response, untilAt, clock, chance)
+      if (wait === undefined) return entry
+      await rest(wait, { sends }, request, response)
     }
   }
 
@@ -397,7 +426,8 @@ export function createPayer(parts: PayerParts): Payer {
   }
 
   async function readProblem({ protocol }: Purchase, answer: Answer): Promise<Problem | undefined> {
-    if (answer.crossed || answer.response.status !== 402) return undefined
+    const { status } = answer.response
+    if (answer.crossed || !(status === 402 || isOwn(protocol, status))) return undefined
     const resource = resourceOf(answer.request)
     const [found] = await readChallenges(answer.response, [protocol], resource, clock)
     return found?.challenge.problem
@@ -410,7 +440,7 @@ export function createPayer(parts: PayerParts): Payer {
   return {
     async fetch(input, init) {
       const request = await readRequest(input, init)
-      const first = await enter(request)
+      const first = await enterPayable(request)
       return first.response.status === 402 ? pay(first) : first.response
     },
     recover: () => purchases.sweep(),
@@ -460,6 +490,15 @@ function isServed({ response, crossed }: Answer): boolean {
 
 /** Answers after which the same payment will not be taken: refused, unreadable, used up. */
 const refusals = [400, 402, 410, 422]
+
+function isRefusal({ protocol }: Purchase, { response: { status } }: Answer): boolean {
+  return refusals.includes(status) || isOwn(protocol, status)
+}
+
+/** Whether the protocol refuses payments with that status. */
+function isOwn({ statuses = {} }: Protocol, status: number): boolean {
+  return Object.values(statuses).includes(status)
+}
 
 interface Failure {
   readonly error: unknown

@@ -80,7 +80,8 @@ export function faultOf(receipt: Receipt, { offer, wallet, proof }: Purchase): s
   if (!isSame(receipt.payee, offer.payee)) return 'The receipt is for another payee.'
   if (!isSame(receipt.amount.asset.id, asset.id) || receipt.amount.amount !== amount)
     return 'The receipt is for another amount.'
-  if (payer !== undefined && !isSame(receipt.payer, payer))
+  // Not every protocol's receipt names the payer.
+  if (payer !== undefined && receipt.payer !== '' && !isSame(receipt.payer, payer))
     return 'The receipt is for another payer.'
   return undefined
 }

@@ -1,12 +1,32 @@
 import type { Chance, Clock } from '../core/ports.ts'
+import { isObject } from '../core/json.ts'
+import { readBody } from './challenge.ts'
 import { BACKOFF_MS_MAX, BACKOFF_MS_MIN, SENDS_MAX } from './limits.ts'
 
-/** Answers after which the same payment may be sent again: in flight, or nobody knows what became of it. */
-const statuses = [409, 502, 503, 504]
+/** Answers after which the same payment may be sent again: in flight, too many, or nobody knows what became of it. */
+const statuses = [409, 429, 502, 503, 504]
+/** What a 503 says in its body where nobody can pay just now. */
+const unpayable: readonly unknown[] = ['rail-unavailable', 'price-unavailable']
 
 /** Whether the seller may say something else when the same payment comes again. */
 export function isPassing(response: Response): boolean {
   return statuses.includes(response.status)
+}
+
+/** Whether the seller says that no payment can be made just now, and so that the same request may be sent again. */
+export async function isUnpayable(response: Response, clock: Clock): Promise<boolean> {
+  if (response.status !== 503) return false
+  const body = await readBody(response, clock)
+  return isObject(body) && unpayable.includes(body['code'])
+}
+
+/** What is waited for, in a sentence. */
+export function waitingFor(response: Response | undefined): string {
+  if (!response) return 'The seller did not answer, or the connection broke.'
+  const { status } = response
+  if (status === 409) return 'The seller is working on this payment (409).'
+  if (status === 429) return 'The seller has been asked too often (429).'
+  return `The seller cannot answer just now (${status}).`
 }
 
 /** How long to wait before the next send; undefined if there is none before `untilAt`. */

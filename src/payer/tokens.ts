@@ -23,6 +23,8 @@ export interface Said {
   readonly expiresAt?: number
   /** It pays for one request, and no more. */
   readonly single?: boolean
+  /** What is shown in its place from now on, the whole field: where the first showing was the payment itself. */
+  readonly shown?: string
 }
 
 /**
@@ -173,7 +175,7 @@ export function createTokens(parts: TokensParts): Tokens {
       const found = handed ?? credentialIn(shown)
       if (found === undefined || request.headers.has('authorization')) return
       const said = readToken(partsOf(found).token) ?? (handed === undefined ? undefined : {})
-      if (said && !said.single) await make(request, found, said).catch(fault)
+      if (said && !said.single) await make(request, said.shown ?? found, said).catch(fault)
     },
   }
 }

@@ -1,3 +1,5 @@
 export type { Booking, Position } from './round.ts'
 export type { Comparison, Reconciler, ReconcilerSettings } from './reconciler.ts'
 export { createReconciler } from './reconciler.ts'
+export type { RefundLooks, RefundLooksSettings } from './refunds.ts'
+export { createRefundLooks } from './refunds.ts'

@@ -34,6 +34,11 @@ export const routes: Routes = {
     description: 'A quote; a token pays for a hundred',
     mimeType: 'application/json',
   },
+  'GET /print': {
+    price: ['5 USD', '7500 SAT'],
+    description: 'A print, signed: by card, account, chain or Lightning',
+    mimeType: 'text/html',
+  },
   'GET /health': 'free',
   'GET /': 'free',
 }
@@ -91,6 +96,13 @@ const samples: readonly Sample[] = [
     sats: '80 SAT',
     about: 'sold as a token for a hundred requests',
   },
+  {
+    method: 'GET',
+    path: '/print',
+    price: '5 USD',
+    sats: '7500 SAT',
+    about: 'for people: open it in a browser; cards and PayPal are stand-ins',
+  },
 ]
 
 /** What the request costs, for people. */
@@ -119,6 +131,7 @@ export function createApi(
     if (path === '/weather') return json(response, 200, weather(clock.now()))
     if (path === '/echo') return json(response, 200, echo(await bodyOf(request)))
     if (path === '/quote') return json(response, 200, quoteOf(clock.now()))
+    if (path === '/print') return print(response)
     if (path === '/health') return json(response, 200, { ok: true })
     if (path === '/stream') return stream(response, clock)
     if (path.startsWith('/report/')) return report(response, path, query)
@@ -140,6 +153,15 @@ const quotes = [
 
 function quoteOf(at: number): object {
   return { quote: quotes[at % quotes.length] }
+}
+
+/** What a person has bought: it needs nothing from anywhere. */
+function print(response: ServerResponse): void {
+  response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' })
+  response.end(
+    '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark">' +
+      '<title>A print</title><h1>A print</h1><p>402 of 402, signed. It is yours, and a reload does not buy another.</p></html>\n',
+  )
 }
 
 async function bodyOf(request: IncomingMessage): Promise<Buffer> {

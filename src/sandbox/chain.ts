@@ -31,6 +31,8 @@ export interface ChainOptions {
   readonly blockTimeMs?: number
   /** Name of the rules. Before `osaka`, the default, the node does not hold the gas cap of EIP-7825, which Base does. */
   readonly hardfork?: string
+  /** Blocks of an epoch: what is two epochs old is final. As the node has it, 32, if absent. */
+  readonly slotsInAnEpoch?: number
   /** Port of the node; a free one if absent. */
   readonly port?: number
   readonly clock?: Clock
@@ -149,11 +151,16 @@ async function begin(options: ChainOptions): Promise<Anvil> {
   }
 }
 
-function flags({ blockTimeMs, hardfork = 'osaka' }: ChainOptions): readonly string[] {
+function flags({
+  blockTimeMs,
+  hardfork = 'osaka',
+  slotsInAnEpoch: slots,
+}: ChainOptions): readonly string[] {
+  const epochs = slots === undefined ? [] : ['--slots-in-an-epoch', String(slots)]
   const interval = blockTimeMs === undefined ? [] : ['--block-time', String(blockTimeMs / 1000)]
   const rules = ['--hardfork', hardfork, '--enable-tx-gas-limit', '--gas-limit', String(BLOCK_GAS)]
   // No accounts: the well-known keys would hold ether here, and somebody would get used to them.
-  return ['--chain-id', String(CHAIN_ID), '--accounts', '0', ...rules, ...interval]
+  return ['--chain-id', String(CHAIN_ID), '--accounts', '0', ...rules, ...interval, ...epochs]
 }
 
 function secondsOf({ clock = systemClock }: ChainOptions): number {

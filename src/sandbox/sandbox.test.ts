@@ -87,7 +87,7 @@ suite('the sample API', () => {
   test('every sample is asked for with a 402, and what is free is free', async () => {
     const sandbox = get()
     const { gateway, routes } = sandbox.describe()
-    assert.equal(routes.length, 5)
+    assert.equal(routes.length, 6)
     for (const { method, url } of routes) {
       const response = await fetch(url, method === 'POST' ? { method, body: 'x' } : { method })
       assert.equal(response.status, 402, url)

@@ -10,14 +10,20 @@ import { startFacilitator } from '../config/facilitator.ts'
 import type { RunningFacilitator } from '../config/facilitator.ts'
 import { systemClock } from '../core/clock.ts'
 import type { Observe } from '../core/event.ts'
-import type { Clock, Ledger } from '../core/ports.ts'
+import type { Clock, Ledger, Pages } from '../core/ports.ts'
 import { PaymentError } from '../core/problem.ts'
 import { sqlite } from '../ledger/sqlite.ts'
+import { page } from '../page/index.ts'
+import { bearer } from '../protocols/bearer/index.ts'
 import { l402 } from '../protocols/l402/http.ts'
+import { mpp } from '../protocols/mpp/index.ts'
 import { x402 } from '../protocols/x402/http.ts'
 import { evm } from '../rails/evm/rail.ts'
 import { accountOf } from '../rails/evm/signer.ts'
+import { transactions } from '../rails/evm/transaction/index.ts'
 import { lightning } from '../rails/lightning/rail.ts'
+import { paypal } from '../rails/paypal/index.ts'
+import { stripe } from '../rails/stripe/index.ts'
 import { createMacaroonMint, createMacaroons } from '../tokens/macaroon/index.ts'
 import { createSeller } from '../adapters/seller.ts'
 import type { OpenSeller } from '../adapters/seller.ts'
@@ -36,6 +42,8 @@ import { startSandboxLightning } from './node.ts'
 import type { LightningAccess, SandboxLightning } from './node.ts'
 import type { Front } from './page.ts'
 import { answerFront } from './page.ts'
+import type { CardScript, PayPalStandIn, StripeStandIn } from './processors/index.ts'
+import { clientOf, startCardScript, startPayPal, startStripe } from './processors/index.ts'
 import type { Proxy } from './proxy.ts'
 import { startProxy } from './proxy.ts'
 import { createSaver } from './saver.ts'
@@ -155,7 +163,9 @@ async function build(options: SandboxOptions, ends: End[]): Promise<Sandbox> {
 
   const ledger = await sqlite({ file: join(stateDir, BOOKS), clock })
   ends.push(() => ledger.close())
-  const seller = await open(options, { keys, chain, proxy, lightning }, ledger, gateway)
+  const processors = await startProcessors(clock, ends)
+  const world: World = { keys, chain, proxy, lightning, processors }
+  const seller = await open(options, world, ledger, gateway)
   ends.push(() => seller.close())
   const facilitator = await facilitate(options, keys, chain, proxy, ends)
   const description = describe(gateway, facilitator.url, proxy, keys, lightning)
@@ -278,8 +288,42 @@ async function moveAside(books: string): Promise<string | undefined> {
   return `${books}.old`
 }
 
+/** What stands in for card processors. They are not Stripe and not PayPal, and take no money. */
+interface Processors {
+  readonly stripe: StripeStandIn
+  readonly card: CardScript
+  readonly paypal: PayPalStandIn
+}
+
+async function startProcessors(clock: Clock, ends: End[]): Promise<Processors> {
+  const stripe = await startStripe({ clock })
+  ends.push(() => stripe.close())
+  const card = await startCardScript(stripe)
+  ends.push(() => card.close())
+  const paypal = await startPayPal({ clock })
+  ends.push(() => paypal.close())
+  return { stripe, card, paypal }
+}
+
+/** The page for people; undefined in a clone in which it was not built. */
+function pageFor(
+  { notice }: SandboxOptions,
+  { processors: { card, stripe } }: World,
+): Pages | undefined {
+  const { script, origins } = card
+  const { publishableKey } = stripe
+  try {
+    return page({ name: 'Tolsey sandbox', card: { script, origins, publishableKey } })
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error
+    notice?.('Browsers see no page for people: "npm run build" makes it.')
+    return undefined
+  }
+}
+
 /** What the seller stands on. */
 interface World {
+  readonly processors: Processors
   readonly keys: Keys
   readonly chain: Chain
   readonly proxy: Proxy
@@ -288,28 +332,49 @@ interface World {
 
 /** The seller, made of the same parts as any other. */
 async function open(
-  { stateDir, clock = systemClock, observe }: SandboxOptions,
-  { keys, chain, proxy, lightning: nodes }: World,
+  options: SandboxOptions,
+  world: World,
   ledger: Ledger,
   gateway: string,
 ): Promise<OpenSeller> {
+  const { stateDir, clock = systemClock, observe } = options
+  const { keys, chain, proxy, lightning: nodes, processors } = world
+  const payTo = identity(keys.seller).address
   const watched = { clock, ...(observe && { observe }) }
   const rail = evm({
     network: 'base-sepolia',
     rpc: proxy.faulty,
-    payTo: identity(keys.seller).address,
+    payTo,
     signer: keys.settler,
     refundSigner: keys.seller,
     batcher: chain.batcher,
     ...watched,
   })
   const ln = nodes && lightning({ node: nodes.seller, network: 'regtest', clock })
+  const shown = transactions({
+    ...{ network: 'base-sepolia', rpc: proxy.faulty, payTo, ledger, clock },
+    submitters: [keys.settler, keys.seller, facilitatorKey(keys)].map(
+      (key) => identity(key).address,
+    ),
+  })
+  const cards = stripe({ client: clientOf(processors.stripe), mode: 'test', clock })
+  const { url, clientId, clientSecret } = processors.paypal
+  const accounts = paypal({ mode: 'sandbox', url, clientId, clientSecret, clock })
+  const parts = [rail, ...(ln ? [ln] : []), shown, cards, accounts]
   const macaroons = createMacaroons({ secrets: [keys.secret] })
+  const mint = createMacaroonMint(macaroons)
+  const forPeople = pageFor(options, world)
   return createSeller({
     secret: keys.secret,
-    rails: [rail, ...(ln ? [ln] : [])],
-    protocols: [x402([rail]), ...(ln ? [l402({ parts: [ln], mint: macaroons })] : [])],
-    mints: [createMacaroonMint(macaroons)],
+    rails: parts,
+    protocols: [
+      x402([rail]),
+      ...(ln ? [l402({ parts: [ln], mint: macaroons })] : []),
+      mpp({ parts }),
+      bearer({ parts, mints: [mint] }),
+    ],
+    mints: [mint],
+    ...(forPeople && { page: forPeople }),
     plans,
     ledger,
     vault: files({ directory: join(stateDir, 'kept'), clock }),

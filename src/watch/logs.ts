@@ -14,7 +14,9 @@ const levels: Readonly<Partial<Record<Event['type'], Level>>> = {
   held: 'debug',
   delivered: 'debug',
   reserved: 'debug',
+  waiting: 'debug',
   unknown: 'warn',
+  rail: 'warn',
   lost: 'warn',
   undone: 'error',
   mismatch: 'error',
@@ -53,7 +55,7 @@ export function logs({ write, level = 'info' }: LogsSettings): Observe {
 /** Members that are written as they are: names and sentences of our own. */
 const PLAIN = [
   ...['code', 'key', 'of', 'payer', 'reference', 'account', 'rail', 'network'],
-  ...['holder', 'finding'],
+  ...['holder', 'finding', 'state', 'tenant', 'purchase'],
 ] as const
 
 /** What an event says, as far as it may be told. */

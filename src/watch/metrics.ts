@@ -48,8 +48,14 @@ export function metrics({ gauges = [] }: { readonly gauges?: readonly Gauge[] } 
       'network',
       'finding',
     ]),
+    rail: createCounter(
+      'tolsey_rail_changes',
+      'Rails that went out of what is offered, or came back.',
+      ['rail', 'network', 'state'],
+    ),
     delivered: createCounter('tolsey_deliveries', 'Answers whose first byte has left.'),
     paid: createCounter('tolsey_purchases', 'Purchases of this process that were paid.'),
+    waiting: createCounter('tolsey_purchases_waits', 'Requests that this process sends again.'),
     lost: createCounter('tolsey_purchases_lost', 'Purchases that were paid and will not come.'),
     fault: createCounter('tolsey_faults', 'Faults, by where they happened.', ['where']),
   }
@@ -66,6 +72,18 @@ export function metrics({ gauges = [] }: { readonly gauges?: readonly Gauge[] } 
     BOUNDS_MS,
   )
   const held = new Map<string, Held>()
+  /** Rails that were ever down, by what was told of them last. */
+  const down = new Map<string, Event & { readonly type: 'rail' }>()
+  const isDown: Gauge = {
+    name: 'tolsey_rail_down',
+    help: 'Whether a rail is left out of what is offered.',
+    type: 'gauge',
+    read: () =>
+      [...down.values()].map(({ rail, network, state }) => ({
+        labels: { rail, network },
+        value: state === 'down' ? 1 : 0,
+      })),
+  }
 
   function settle(event: Event & { readonly type: 'settled' }): void {
     const before = held.get(event.key)
@@ -102,12 +120,17 @@ export function metrics({ gauges = [] }: { readonly gauges?: readonly Gauge[] } 
         addMoney(amounts[event.type], event.amount)
         break
       case 'unknown':
+      case 'waiting':
       case 'lost':
       case 'delivered':
         counts[event.type].add([])
         break
       case 'mismatch':
         counts.mismatch.add([event.rail, event.network, event.finding])
+        break
+      case 'rail':
+        counts.rail.add([event.rail, event.network, event.state])
+        down.set(`${event.rail} ${event.network}`, event)
         break
       case 'fault':
         counts.fault.add([event.where])
@@ -122,7 +145,7 @@ export function metrics({ gauges = [] }: { readonly gauges?: readonly Gauge[] } 
     ...Object.values(counts),
     ...Object.values(amounts),
     time,
-    ...gauges.map(toMetric),
+    ...[isDown, ...gauges].map(toMetric),
   ]
   return {
     observe,

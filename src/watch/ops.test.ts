@@ -53,8 +53,10 @@ const happenings: readonly Event[] = [
     ...{ type: 'mismatch', at: 0, key, rail: '', network: '', holder: '' },
     ...{ finding: 'missing', amount },
   },
+  { type: 'rail', at: 0, rail: 'evm', network: '', state: 'down' },
   { type: 'delivered', at: 0, key },
   { type: 'paid', at: 0, key, url: '', reference: '', amount },
+  { type: 'waiting', at: 0, url: '', sends: 1, waitMs: 1, detail: '' },
   { type: 'lost', at: 0, key },
   { type: 'fault', at: 0, where: '', error: 0 },
 ]

@@ -26,7 +26,7 @@ const ERROR = 2
 const ENDS: ReadonlySet<string> = new Set(['settled', 'voided', 'unknown'])
 /** What has a span of its own, without length. */
 const MOMENTS: ReadonlySet<string> = new Set([
-  ...['refused', 'undone', 'refunded', 'mismatch', 'lost', 'fault'],
+  ...['refused', 'undone', 'refunded', 'mismatch', 'lost', 'rail', 'fault'],
 ])
 /** What has gone wrong. */
 const WRONG: ReadonlySet<string> = new Set(['unknown', 'undone', 'mismatch', 'lost', 'fault'])

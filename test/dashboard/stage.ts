@@ -35,6 +35,8 @@ export function hashOf(proof: string): string {
 export interface Stage {
   readonly url: string
   readonly ledger: Ledger
+  /** Where the books are. */
+  readonly file: string
   /** How often money went back, by the key of the refund. */
   readonly returned: ReadonlyMap<string, bigint>
   /** A payment that is being worked on. */
@@ -43,13 +45,16 @@ export interface Stage {
   pay(route: string, price: string, proof: string): Promise<string>
   /** Buys a token of the plan; its account. */
   buy(proof: string): Promise<string>
+  /** Books what lies there and nobody has explained, as a comparison does. */
+  find(account: string, units: bigint): Promise<void>
   close(): Promise<void>
 }
 
 /** Opens the stage. */
 export async function openStage(settings: Partial<AdminSettings> = {}): Promise<Stage> {
   const directory = await mkdtemp(join(tmpdir(), 'tolsey-dashboard-'))
-  const ledger = await sqlite({ file: join(directory, 'books.db') })
+  const file = join(directory, 'books.db')
+  const ledger = await sqlite({ file })
   const hub = createHub()
   const returned = new Map<string, bigint>()
   const rail = createRail(returned)
@@ -77,6 +82,7 @@ export async function openStage(settings: Partial<AdminSettings> = {}): Promise<
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     ledger,
+    file,
     returned,
     begin,
     async pay(route, price, proof) {
@@ -91,6 +97,21 @@ export async function openStage(settings: Partial<AdminSettings> = {}): Promise<
       const offer = await offerOf(gate, to)
       const bought = await gate.sell({ ...to, credential: { offer, proof } })
       return bought.kind === 'bought' ? bought.account.id : assert.fail(bought.problem.code)
+    },
+    async find(account, units) {
+      const key = `reconcile/test/net/1/${account}`
+      const leg = account.startsWith('world/')
+        ? { debit: account, credit: 'world/test/net/seller' }
+        : { debit: 'world/test/net/seller', credit: account }
+      await ledger.transfer({
+        ...{ key, purpose: 'reconcile', asset: 'test:coin', amount: units, legs: [leg] },
+        leaseUntilAt: systemClock.now() + 60_000,
+        note: {
+          ...{ kind: 'mismatch', finding: 'surplus', rail: 'test', network: 'net' },
+          account: 'seller',
+        },
+      })
+      await ledger.post(key)
     },
     async close() {
       admin.close()

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import type { FileHandle } from 'node:fs/promises'
-import { mkdtemp, open, rm } from 'node:fs/promises'
+import { mkdtemp, open, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -30,11 +30,11 @@ if (!canMount) process.emitWarning(NO_MOUNT)
 /** 0.01 USDC. */
 const PRICE = 10_000n
 /** How long one answer is waited for, and how long all of them. */
-const ANSWER_MS = 15_000
+const ANSWER_MS = 5_000
 const RECOVER_MS = 90_000
 const PAUSE_MS = 250
 /** Purchases that are begun while something is away. */
-const MEANWHILE = 3
+const MEANWHILE = 2
 
 /** Something that can go away and come back. */
 interface Outage {
@@ -49,6 +49,7 @@ describe('a gateway is closed, says so, and recovers', { concurrency: 1 }, () =>
   let node: Door
   let work: Door
   let disk: string
+  let selling: string
   let gateway: Running
   let onDisk: Running
   const away = { node: false, work: false }
@@ -58,15 +59,17 @@ describe('a gateway is closed, says so, and recovers', { concurrency: 1 }, () =>
     upstream = await serve((request, response) => response.end(`here is ${request.url}`))
     node = await doorTo('node', stage.chain.rpc)
     work = await doorTo('work', upstream.url)
-    const selling = `upstreams: { api: "${work.url}" }\nvault: kept\ntimeouts: { work: 2s }\nroutes:\n  GET /a: { price: 0.01 USD, keep: true }\n`
+    selling = `upstreams: { api: "${work.url}" }\nvault: kept\ntimeouts: { work: 2s }\nroutes:\n  GET /a: { price: 0.01 USD, keep: true }\n`
     const env = { ...stage.env, RPC: node.url }
     disk = await mkdtemp(join(tmpdir(), 'disk-'))
     if (canMount) await run('mount', ['-t', 'tmpfs', '-o', `size=${DISK_BYTES}`, 'tmpfs', disk])
     onDisk = await startGateway({ ...stage, env }, selling, join(disk, 'books.sqlite'))
-    if (missing !== undefined) return void (gateway = onDisk)
-    cluster = await createCluster()
-    const far = { ...stage, env: { ...env, DATABASE: cluster.url } }
-    gateway = await startGateway(far, selling, '{ postgres: { env: DATABASE } }')
+    gateway = onDisk
+    if (missing === undefined) {
+      cluster = await createCluster()
+      const far = { ...stage, env: { ...env, DATABASE: cluster.url } }
+      gateway = await startGateway(far, selling, '{ postgres: { env: DATABASE } }')
+    }
   })
   after(async () => {
     await Promise.all([gateway, onDisk].map((one) => one.stop()))
@@ -121,6 +124,24 @@ describe('a gateway is closed, says so, and recovers', { concurrency: 1 }, () =>
   test('when the disk is full', { skip: canMount ? false : NO_MOUNT }, async () => {
     const rest = join(disk, 'rest')
     await suffer(onDisk, { begin: () => fill(rest), end: () => rm(rest) })
+  })
+
+  test('when the disk errs its books stay closed, and whoever watches it is told to start it again', async () => {
+    const { child, file, admin, origin } = await startGateway(stage, selling)
+    try {
+      const buyer = await createBuyerOf(stage.chain)
+      assert.equal(await buy(buyer, `${origin}/a?n=0`), '200')
+      const { size } = await stat(file.replace(/yaml$/, 'sqlite'))
+      await run('prlimit', ['--pid', String(child.pid), `--fsize=${size}:unlimited`])
+      assert.equal(await buy(buyer, `${origin}/a?n=1`), 'store-unavailable')
+      await run('prlimit', ['--pid', String(child.pid), '--fsize=unlimited:unlimited'])
+      const health = async (): Promise<number> => (await fetch(`${admin}/healthz`)).status
+      while ((await health()) === 200) await systemClock.sleep(PAUSE_MS)
+      assert.equal(await buy(buyer, `${origin}/a?n=1`), 'store-unavailable')
+      assert.equal((await fetch(`${admin}/readyz`)).status, 503)
+    } finally {
+      child.kill('SIGKILL')
+    }
   })
 
   /** Asks before, during and after: in the end all is served, and the chain has taken for each once. */

@@ -6,7 +6,7 @@ import { isObject, readJson } from '../../src/core/json.ts'
 import { PaymentError } from '../../src/core/problem.ts'
 import type { Hex } from '../../src/rails/evm/hex.ts'
 import { quantity } from '../../src/rails/evm/hex.ts'
-import type { Answer, Broadcast, Parse, Rpc } from '../../src/rails/evm/rpc.ts'
+import type { Answer, Batch, Broadcast, Parse, Rpc } from '../../src/rails/evm/rpc.ts'
 import type { Dice, Process, Scheduler, Weather } from '../../src/testing/faults.ts'
 
 /** A signed transaction as the node reads it. */
@@ -298,14 +298,22 @@ export function createLine({ process, node, dice, weather, stale }: Line): Rpc {
     throw fault()
   }
 
+  const batch: Batch = async (questions, parse) =>
+    parse(
+      await Promise.all(
+        questions.map(([method, params]) => read(method, params, (said): Json => said)),
+      ),
+    )
+
   return {
     open: () => Promise.resolve(),
     close: () => undefined,
     ask,
     read,
+    batch,
     many: (method, list, parse) =>
       Promise.all(list.map((params, i) => read(method, params, (said) => parse(said, i)))),
-    each: (count, work) => Promise.all(Array.from({ length: count }, () => work(read))),
+    each: (count, work) => Promise.all(Array.from({ length: count }, () => work(read, batch))),
     // Without an answer a node may have it.
     broadcast: (raw, hash) =>
       put(`send ${hash.slice(-8)}`, () => node.submit(raw, hash)).catch(() => 'unclear'),

@@ -1,5 +1,6 @@
 import type { JSX } from 'preact'
-import { useEffect } from 'preact/hooks'
+import { useEffect, useState } from 'preact/hooks'
+import { BookDialog } from '../book.tsx'
 import type { Live } from '../live.ts'
 import { Empty, Shown, Time, useLoad } from '../parts.tsx'
 import type { Attention, Item } from '../shapes.ts'
@@ -34,6 +35,7 @@ export function AttentionPage({ live }: { readonly live: Live | undefined }): JS
               <Card
                 key={`${item.key ?? item.account ?? ''} ${item.amount.asset ?? ''}`}
                 of={item}
+                onBooked={reload}
               />
             ))}
             {count > items.length && <p>There are {count - items.length} more.</p>}
@@ -52,7 +54,8 @@ export function AttentionPage({ live }: { readonly live: Live | undefined }): JS
   )
 }
 
-function Card({ of }: { readonly of: Item }): JSX.Element {
+function Card({ of, onBooked }: { readonly of: Item; readonly onBooked: () => void }): JSX.Element {
+  const [isBooking, setBooking] = useState(false)
   const { kind, amount, key, account, since, payer, rail, detail, advice } = of
   return (
     <article class={`card ${kind === 'prepared' || kind === 'refund' ? 'wait' : 'bad'}`}>
@@ -79,6 +82,20 @@ function Card({ of }: { readonly of: Item }): JSX.Element {
           </>
         )}
       </p>
+      {account !== undefined && (
+        <button type="button" onClick={() => setBooking(true)}>
+          Book it away
+        </button>
+      )}
+      {isBooking && (
+        <BookDialog
+          item={of}
+          onClose={() => {
+            setBooking(false)
+            onBooked()
+          }}
+        />
+      )}
       {key !== undefined && <a href={`#/payments/${encodeURIComponent(key)}`}>Its whole story</a>}
     </article>
   )

@@ -164,6 +164,7 @@ function sentence(text: string): string {
 const words: Readonly<Record<string, string>> = {
   made: 'The payment was claimed and its amount held',
   prepared: 'What will be sent was written down',
+  broadcast: 'It was sent to its network',
   posted: 'The money was booked',
   settled: 'The money has moved',
   delivered: 'The first byte of the answer left',

@@ -340,6 +340,28 @@ describe('a token with its preimage', () => {
   })
 })
 
+test('a challenge can be said shorter, and under its first name, and is the same for a buyer', () => {
+  const legacy = l402({ parts, mint: macaroons, legacy: true })
+  const lines = legacy.writeChallenge(challengeOf([offerFor({ hash: coffeeHash })])).fields
+  const [old = '', whole = ''] = lines.map(([, line]) => line)
+  assert.equal(lines.length, 2)
+  assert.deepEqual(legacy.stand?.(old), { place: -1, lean: '' })
+  const { place, lean = '' } = legacy.stand?.(whole) ?? {}
+  assert.equal(place, 0)
+  assert.equal(old, lean.replace('L402', 'LSAT'))
+  assert.equal(whole.length - lean.length, tokenOf({ hash: coffeeHash }).length + 23)
+  for (const [line, scheme] of [
+    [old, 'LSAT'],
+    [whole, 'L402'],
+    [lean, 'L402'],
+  ] as const) {
+    const fields = fieldsOf({ 'WWW-Authenticate': line })
+    const [offer, ...others] = buyer.readChallenge({ status: 402, fields }, resource)?.offers ?? []
+    assert.deepEqual(offer?.echo, { token: tokenOf({ hash: coffeeHash }), scheme })
+    assert.equal(others.length, 0)
+  }
+})
+
 test('a field of ours can be read as one among others', () => {
   const [field = ''] = asked()
   const schemes = readAuth(`${field}, Bearer realm="x", Payment id="a"`)

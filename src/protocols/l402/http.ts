@@ -11,7 +11,7 @@ import { isObject } from '../../core/json.ts'
 import type { JsonObject } from '../../core/json.ts'
 import { createKnown } from '../../core/known.ts'
 import type { Offer } from '../../core/offer.ts'
-import type { Protocol } from '../../core/ports.ts'
+import type { Protocol, Stand } from '../../core/ports.ts'
 import { problem } from '../../core/problem.ts'
 import type { Problem } from '../../core/problem.ts'
 import type { Resource } from '../../core/resource.ts'
@@ -49,7 +49,7 @@ interface Opened {
  */
 export function l402(settings: L402Settings): Protocol {
   const forms = formsOf(settings.parts)
-  const { mint, hashIn } = settings
+  const { mint, hashIn, legacy = false } = settings
   const known = createKnown<Opened>()
 
   function challengeOf(mint: Mint, offer: Offer, challenge: Challenge): string | undefined {
@@ -71,6 +71,9 @@ export function l402(settings: L402Settings): Protocol {
     const text = Object.entries(params).map(([name, value]) => `${name}=${quoted(value)}`)
     return `L402 ${[...text, ...(said.hold === true ? ['hold="1"'] : [])].join(', ')}`
   }
+
+  /** The same under the scheme's first name, for clients that look for that on the first line and for nothing else. */
+  const legacyOf = (text: string): string => shorten(text).replace(/^L402/, 'LSAT')
 
   function readOffered(
     { scheme, params }: Pick<AuthChallenge, 'scheme' | 'params'>,
@@ -144,12 +147,12 @@ export function l402(settings: L402Settings): Protocol {
     writeChallenge(challenge) {
       if (!mint) return { fields: [] }
       const said = challenge.offers.map((offer) => challengeOf(mint, offer, challenge))
-      return {
-        fields: said.flatMap((text) =>
-          text === undefined ? [] : [['WWW-Authenticate', text] as const],
-        ),
-      }
+      const lines = said.filter((text) => text !== undefined)
+      const all = legacy ? [...lines.map(legacyOf), ...lines] : lines
+      return { fields: all.map((text) => ['WWW-Authenticate', text] as const) }
     },
+
+    stand: (line) => (line.startsWith('LSAT') ? { place: -1, lean: '' } : standOf(line)),
 
     readChallenge({ fields, body }, resource) {
       const field = fields.get('WWW-Authenticate') ?? ''
@@ -196,6 +199,16 @@ export function l402(settings: L402Settings): Protocol {
     writeReceipt: () => ({ fields: [] }),
     readReceipt: () => undefined,
   }
+}
+
+/** Clients look for it at the start of the field. The token is said twice, for those that know either of its names. */
+function standOf(line: string): Stand {
+  return { place: 0, lean: shorten(line) }
+}
+
+/** Without the second name of the token, which the clients of the first do not need. */
+function shorten(line: string): string {
+  return line.replace(/, version="0", token="[^"]*"/, '')
 }
 
 /** Some servers say it in the body alone. */

@@ -41,6 +41,8 @@ export interface L402Settings {
   readonly parts: readonly Part[]
   /** The seller's mint. A payer has none. */
   readonly mint?: Mint
+  /** Says each challenge as `LSAT` too, before all else: old clients look for that on the first line alone. Off if absent. */
+  readonly legacy?: boolean
   /**
    * The payment hash in a token of somebody else, where it is a macaroon of version 0: then it must be that of the invoice.
    */

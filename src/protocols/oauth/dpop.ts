@@ -4,7 +4,7 @@ import { Buffer } from 'node:buffer'
 import { hash, timingSafeEqual } from 'node:crypto'
 import { systemClock } from '../../core/clock.ts'
 import { isObject } from '../../core/json.ts'
-import type { Clock } from '../../core/ports.ts'
+import type { Clock, Seen } from '../../core/ports.ts'
 import type { Resource } from '../../core/resource.ts'
 
 /** Longest proof, in characters. */
@@ -15,6 +15,8 @@ export const PROOF_AGE_MS = 60_000
 export const PROOF_AHEAD_MS = 10_000
 /** Most proofs that are remembered as used. Where there is no room, no proof is taken until the oldest is out of its time. */
 export const PROOFS_MAX = 100_000
+/** How long a caller waits where nobody can tell whether his proof is new. */
+export const SEEN_RETRY_MS = 1_000
 /** Longest `jti`, in characters. */
 export const JTI_CHARS_MAX = 256
 /** Algorithms of proofs: asymmetric, and quick to check. */
@@ -26,6 +28,8 @@ export interface ProofSettings {
   readonly ageMs?: number
   /** {@link PROOFS_MAX} if absent. */
   readonly proofsMax?: number
+  /** What other processes have taken: a proof is good once among all that share it. Where it cannot be asked, none is taken. */
+  readonly seen?: Seen
   readonly clock?: Clock
 }
 
@@ -53,12 +57,25 @@ const HEADER = ['typ', 'alg', 'jwk']
 const KEY = ['kty', 'crv', 'x', 'y', 'alg', 'use', 'kid', 'key_ops']
 
 /**
- * Proofs of possession of a key. Each is good once in its time, in this process: a proof that is shown to several processes
- * at once is told from a second one only by what it pays for.
+ * Proofs of possession of a key. Each is good once in its time: in this process, or with `seen` among all that share it. Without
+ * that, a proof that is shown to several processes at once is told from a second one only by what it pays for.
  */
 export function createProofs(settings: ProofSettings = {}): Proofs {
-  const { ageMs = PROOF_AGE_MS, proofsMax = PROOFS_MAX, clock = systemClock } = settings
-  const used = createUsed(ageMs + PROOF_AHEAD_MS, proofsMax)
+  const { ageMs = PROOF_AGE_MS, proofsMax = PROOFS_MAX, seen, clock = systemClock } = settings
+  const keepMs = ageMs + PROOF_AHEAD_MS
+  const used = createUsed(keepMs, proofsMax)
+
+  /** Here first, which costs nothing; then among all. */
+  async function claim(name: string, now: number): Promise<number | 'again' | undefined> {
+    const here = used.claim(name, now)
+    if (here !== undefined || !seen) return here
+    try {
+      return (await seen.claim(`dpop/${name}`, now + keepMs)) ? undefined : 'again'
+    } catch {
+      // In doubt no. It may be taken elsewhere by now, so that the caller makes a new one.
+      return SEEN_RETRY_MS
+    }
+  }
 
   return {
     async check(proof, resource, token, fits = () => true) {
@@ -75,7 +92,7 @@ export function createProofs(settings: ProofSettings = {}): Proofs {
       const { jti } = claims
       if (typeof jti !== 'string' || jti === '' || jti.length > JTI_CHARS_MAX)
         return unproven(`The proof needs a jti of 1 to ${JTI_CHARS_MAX} characters.`)
-      const retryAfterMs = used.claim(hash('sha256', `${jkt}/${jti}`, 'base64url'), now)
+      const retryAfterMs = await claim(hash('sha256', `${jkt}/${jti}`, 'base64url'), now)
       if (retryAfterMs === 'again') return unproven('The proof was used before. Make a new one.')
       return retryAfterMs === undefined ? { kind: 'proven', jkt } : { kind: 'full', retryAfterMs }
     },

@@ -53,6 +53,7 @@ const words = {
   'settlement-failed': undefined,
   'rail-unavailable': undefined,
   'price-unavailable': undefined,
+  'request-unpriced': undefined,
   'store-unavailable': undefined,
   'idempotency-conflict': undefined,
   'path-ambiguous': undefined,

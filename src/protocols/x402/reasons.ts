@@ -19,6 +19,7 @@ const words = {
   'settlement-failed': 'invalid_transaction_state',
   'rail-unavailable': 'unexpected_verify_error',
   'price-unavailable': 'price_unavailable',
+  'request-unpriced': 'request_unpriced',
   'store-unavailable': 'unexpected_settle_error',
   'idempotency-conflict': 'idempotency_conflict',
   'path-ambiguous': 'path_ambiguous',

@@ -2,26 +2,18 @@ import * as v from 'valibot'
 import type { JsonObject } from '../../core/json.ts'
 import type { Terms } from '../../core/offer.ts'
 import type { Form } from '../../core/ports.ts'
-import type { Hex } from './hex.ts'
 import { UINT256_MAX } from './hex.ts'
-import type { Network, Token } from './networks.ts'
-import { assetOf, tokenAt } from './networks.ts'
+import { createMppForm } from './mpp.ts'
+import type { MppForm } from './mpp.ts'
+import type { Network } from './networks.ts'
+import { tokenAt } from './networks.ts'
 import type { Proof } from './proof.ts'
 import { AddressSchema, Uint256Schema, readProof, writeProof } from './proof.ts'
+import { RAIL, TIMEOUT_SECONDS_MAX, termsOf } from './terms.ts'
+import type { Details, FormParts, Reason } from './terms.ts'
 
-/** What the terms of this rail say beside the money: the token and the domain that its signatures are made for. */
-export interface Details {
-  /** With the checksum of EIP-55. */
-  readonly asset: Hex
-  readonly name: string
-  readonly version: string
-}
-
-/** The rail's name, unless the settings give another: a gate with two chains needs two names. */
-export const RAIL = 'evm'
-
-/** One payment of exactly the amount. */
-export const CHARGE = 'charge'
+export { CHARGE, RAIL, termsOf } from './terms.ts'
+export type { Details, FormParts, Reason } from './terms.ts'
 
 /** Terms on an EVM chain as x402 says them; version 1 has its own name for the network. */
 export interface Words {
@@ -34,9 +26,6 @@ export interface Words {
   readonly maxTimeoutSeconds: number
   readonly extra: JsonObject
 }
-
-/** Longest time that terms may ask a payment to stay payable; the wallet bounds it further. */
-const TIMEOUT_SECONDS_MAX = 2 ** 31 - 1
 
 const TEXT_MAX = 128
 const TextSchema = v.pipe(v.string(), v.nonEmpty(), v.maxLength(TEXT_MAX))
@@ -71,25 +60,6 @@ export const WordsSchema: v.GenericSchema<WordsRead> = v.looseObject({
   }),
 })
 
-/** Why this rail refuses, in its own words. */
-export type Reason =
-  | 'signature-invalid'
-  | 'payee-mismatch'
-  | 'amount-mismatch'
-  | 'too-early'
-  | 'too-late'
-  | 'nonce-used'
-  | 'funds-insufficient'
-  | 'simulation-failed'
-  | 'transaction-failed'
-  | 'transfer-missing'
-  | 'factory-refused'
-  | 'deployment-failed'
-  | 'token-absent'
-  | 'token-unknown'
-  | 'network-mismatch'
-  | 'pending'
-
 /** The rail's reasons as x402 says them: the literals that stock clients and facilitators know. */
 export const x402Reasons: Readonly<Record<Reason, string>> = {
   'signature-invalid': 'invalid_exact_evm_signature',
@@ -110,18 +80,17 @@ export const x402Reasons: Readonly<Record<Reason, string>> = {
   pending: 'settlement_pending',
 }
 
-/** What the forms are made for. */
-export interface FormParts {
-  /** The chains and tokens that are known, and no others. */
-  readonly networks: readonly Network[]
-  /** The seller's own address. */
-  readonly payTo?: Hex
+/** This rail said in each protocol. */
+export type Forms = {
+  readonly x402: Form<Details, Proof, Words>
+  readonly mpp: MppForm
 }
 
-/** This rail said in each protocol. */
-export function createForms(parts: FormParts): { readonly x402: Form<Details, Proof, Words> } {
+/** Makes the forms. */
+export function createForms(parts: FormParts): Forms {
   const { networks } = parts
   return {
+    mpp: createMppForm(parts, x402Reasons),
     x402: {
       rail: RAIL,
       networks: networks.map(({ id }) => id),
@@ -131,24 +100,6 @@ export function createForms(parts: FormParts): { readonly x402: Form<Details, Pr
       readProof,
       reasons: x402Reasons,
     },
-  }
-}
-
-/** The terms of this rail on that network, for an amount of that token. */
-export function termsOf(
-  network: Network,
-  token: Token,
-  rest: Pick<Terms, 'payee' | 'timeoutMs'> & { readonly amount: bigint },
-): Terms<Details> {
-  const { address: asset, name, version } = token
-  return {
-    rail: RAIL,
-    network: network.id,
-    intent: CHARGE,
-    amount: { asset: assetOf(network, token), amount: rest.amount },
-    payee: rest.payee,
-    timeoutMs: rest.timeoutMs,
-    details: { asset, name, version },
   }
 }
 

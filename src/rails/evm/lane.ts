@@ -102,7 +102,8 @@ export function createLane(parts: LaneParts): Lane {
     Number(await rpc.read('eth_getTransactionCount', [address, 'latest'], readNumber))
 
   const sign = async (call: Outgoing, nonce: number, { fee, tip }: Price): Promise<Prepared> => {
-    const { to, data, gas } = call
+    const { to, data, gas, value } = call
+    const coin = value === undefined ? {} : { value }
     const raw = await account.signTransaction({
       type: 'eip1559',
       chainId,
@@ -112,9 +113,10 @@ export function createLane(parts: LaneParts): Lane {
       gas: BigInt(gas),
       maxFeePerGas: fee,
       maxPriorityFeePerGas: tip,
+      ...coin,
     })
     const hash = await hashOf(raw)
-    return { sender: address, to, data, gas, raw, hash, nonce, fee, tip, many: false }
+    return { sender: address, to, data, gas, raw, hash, nonce, fee, tip, many: false, ...coin }
   }
 
   /** Whether a node has it. What cannot be asked may be so. */

@@ -3,12 +3,13 @@ import { assert } from '../../core/assert.ts'
 import { encode, padded, selectors, word } from './abi.ts'
 import type { Flight, Flights, Landing } from './flights.ts'
 import type { Hex } from './hex.ts'
+import { quantity } from './hex.ts'
 import type { Lane } from './lane.ts'
 import { afterSending, beforeSending, failed, refusal, unknown, unsent } from './problems.ts'
 import type { Rpc } from './rpc.ts'
 import { readHex, readNumber } from './rpc.ts'
 import { newest } from './settle.ts'
-import type { Kind, Written } from './steps.ts'
+import type { Kind, Outgoing, Written } from './steps.ts'
 import { ahead, written } from './steps.ts'
 import type { Reader } from './token.ts'
 import { moved } from './token.ts'
@@ -30,9 +31,14 @@ export interface PlainParts {
 
 /** What is moved, and to whom. */
 export interface Plain {
-  readonly token: Hex
+  /** Absent where the chain's own coin is moved. */
+  readonly token?: Hex
   readonly to: Hex
   readonly amount: bigint
+  /** Stands behind the calldata, where nobody looks at it but who knows it. */
+  readonly tag?: Hex
+  /** Where `TolseyReceiver` is, of coin that is to leave a record. */
+  readonly receiver?: Hex
 }
 
 /** Moves what is ours by a plain transfer, once per log: what was written ahead keeps its number. */
@@ -42,20 +48,23 @@ export function createPlain(
 ): (plain: Plain, log: Log) => Promise<Settlement> {
   const { sender, rpc, reader, clock, flights, waitMs } = parts
 
-  async function send(
-    { token, to, amount }: Plain,
-    log: Log,
-  ): Promise<Settlement | { readonly flight: Flight }> {
-    const data = dataOf({ to, amount })
-    const call = { from: sender.address, to: token, data }
-    const tried = await rpc.ask('eth_call', [call, 'latest'], readHex)
-    if ('reverted' in tried)
+  async function send(plain: Plain, log: Log): Promise<Settlement | { readonly flight: Flight }> {
+    const call = callOf(plain)
+    if (!(await isPayable(call)))
       return failed(
         refusal('settlement-failed', 'funds-insufficient', `The ${kind} cannot be paid now.`),
       )
-    const sent = await sender.send({ to: token, data, gas: TRANSFER_GAS }, ahead(log, kind))
+    const sent = await sender.send({ ...call, gas: TRANSFER_GAS }, ahead(log, kind))
     assert(sent.state !== 'displaced', 'a new transaction has a free number')
     return sent.state === 'refused' ? failed(unsent(sent.why)) : sent
+  }
+
+  async function isPayable({ to, data, value = 0n }: Call): Promise<boolean> {
+    // Some nodes call it their own fault when a call is worth more than its sender has.
+    if (value > 0n && (await sender.balance()) < value) return false
+    const coin = value > 0n ? { value: quantity(value) } : {}
+    const call = { from: sender.address, to, data, ...coin }
+    return 'result' in (await rpc.ask('eth_call', [call, 'latest'], readHex))
   }
 
   /** A plain transfer can be made twice, so that it keeps its number: another is never signed for it. */
@@ -66,7 +75,9 @@ export function createPlain(
     log: Log,
   ): Promise<Settlement> {
     // It may be signed anew with a higher fee, and then must be what was ordered.
-    assert(last.to === plain.token && last.data === dataOf(plain), 'what was written is the order')
+    const { to, data, value } = callOf(plain)
+    const same = last.to === to && last.data === data && last.value === value
+    assert(same, 'what was written is the order')
     const mined = await newest(reader, before)
     if (mined) return judge(plain, mined)
     const sent = await sender.again(last, ahead(log, kind))
@@ -89,8 +100,8 @@ export function createPlain(
   function judge({ token, to, amount }: Plain, mined: Landing): Settlement {
     if (!mined || mined === 'displaced') return waiting
     const { hash, cost } = mined
-    if (moved(mined, token, sender.address, to, amount))
-      return { state: 'settled', reference: hash, payer: to, settledAt: clock.now(), cost }
+    const done = token ? moved(mined, token, sender.address, to, amount) : mined.ok
+    if (done) return { state: 'settled', reference: hash, payer: to, settledAt: clock.now(), cost }
     const why = refusal('settlement-failed', 'transaction-failed', `The chain refused the ${kind}.`)
     return { state: 'failed', problem: why, cost }
   }
@@ -106,6 +117,16 @@ export function createPlain(
   }
 }
 
-function dataOf({ to, amount }: Pick<Plain, 'to' | 'amount'>): Hex {
-  return encode(selectors.transfer, padded(to), word(amount))
+type Call = Omit<Outgoing, 'gas'>
+
+function callOf({ token, to, amount, tag = '0x', receiver }: Plain): Call {
+  if (token) {
+    const data = encode(selectors.transfer, padded(to), word(amount), tag.slice(2))
+    return { to: token, data }
+  }
+  if (!receiver) return { to, data: tag, value: amount }
+  return { to: receiver, data: encode(PAY, padded(to), padded(tag)), value: amount }
 }
+
+/** `pay(address,bytes32)` of `contracts/TolseyReceiver.sol`. */
+const PAY: Hex = '0x46f8f304'

@@ -56,6 +56,15 @@ export type Parse<T> = (said: Json) => T
 /** A question with its answer read. @throws {PaymentError} when it is not answered. */
 export type Read = <T>(method: string, params: readonly Json[], parse: Parse<T>) => Promise<T>
 
+/** A question: a method and its parameters. */
+export type Question = readonly [method: string, params: readonly Json[]]
+
+/** Different questions in one round trip, with all answers read at once. @throws {PaymentError} when one is not answered. */
+export type Batch = <T>(
+  questions: readonly Question[],
+  parse: (said: readonly Json[]) => T,
+) => Promise<T>
+
 /** Why nodes would not take a transaction, when it is certain that none did. */
 export type Refused = 'nonce' | 'funds' | 'fee' | 'gas' | 'invalid'
 
@@ -79,11 +88,13 @@ export interface Rpc {
     list: readonly (readonly Json[])[],
     parse: (said: Json, index: number) => T,
   ): Promise<readonly T[]>
+  /** Different questions to one endpoint, which answers all of them, or another one is asked. */
+  batch: Batch
   /**
    * Does the same with each of so many endpoints by itself, so that no node's word is taken alone.
    * @throws {PaymentError} when fewer answer.
    */
-  each<T>(count: number, work: (read: Read) => Promise<T>): Promise<readonly T[]>
+  each<T>(count: number, work: (read: Read, batch: Batch) => Promise<T>): Promise<readonly T[]>
   /** Hands over the same bytes until a node has them. */
   broadcast(raw: Hex, hash: Hex): Promise<Broadcast>
   close(): void
@@ -126,7 +137,7 @@ export function createRpc(settings: RpcSettings): Rpc {
 
   /** One question to one endpoint. Rejects with whatever went wrong. */
   async function post(to: Endpoint, method: string, params: readonly Json[]): Promise<Said> {
-    const [said] = await timed(to, method, [params], async () => {
+    const [said] = await timed(to, [[method, params]], async () => {
       const asked = ++id
       return [readSaid(await exchange(to, { ...frame(method, params), id: asked }), asked)]
     })
@@ -135,17 +146,13 @@ export function createRpc(settings: RpcSettings): Rpc {
   }
 
   /** Several questions to one endpoint at once. */
-  async function postMany(
-    to: Endpoint,
-    method: string,
-    list: readonly (readonly Json[])[],
-  ): Promise<readonly Said[]> {
+  async function postMany(to: Endpoint, list: readonly Question[]): Promise<readonly Said[]> {
     if (list.length > 1 && to.singleUntilAt <= clock.now()) {
-      const said = await timed(to, method, list, () => exchangeMany(to, method, list))
+      const said = await timed(to, list, () => exchangeMany(to, list))
       if (said.length > 0) return said
       to.singleUntilAt = clock.now() + SINGLE_MS
     }
-    return Promise.all(list.map((params) => postTwice(to, method, params)))
+    return Promise.all(list.map(([method, params]) => postTwice(to, method, params)))
   }
 
   /** One of many that count together: the more there are, the likelier one of them fails by chance. */
@@ -159,14 +166,10 @@ export function createRpc(settings: RpcSettings): Rpc {
   }
 
   /** Nothing, if the endpoint does not take several questions at once. */
-  async function exchangeMany(
-    to: Endpoint,
-    method: string,
-    list: readonly (readonly Json[])[],
-  ): Promise<readonly Said[]> {
+  async function exchangeMany(to: Endpoint, list: readonly Question[]): Promise<readonly Said[]> {
     const first = id + 1
     id += list.length
-    const frames = list.map((params, i) => ({ ...frame(method, params), id: first + i }))
+    const frames = list.map(([method, params], i) => ({ ...frame(method, params), id: first + i }))
     const answer = await exchange(to, frames)
     if (isTurnedAway(answer)) return []
     if (!Array.isArray(answer)) throw new Error('not the answers to the questions')
@@ -180,8 +183,7 @@ export function createRpc(settings: RpcSettings): Rpc {
   /** Makes an exchange, and tells of each question in it. */
   async function timed(
     to: Endpoint,
-    method: string,
-    list: readonly (readonly Json[])[],
+    list: readonly Question[],
     work: () => Promise<readonly Said[]>,
   ): Promise<readonly Said[]> {
     if (closed) throw new Error('closed')
@@ -192,7 +194,7 @@ export function createRpc(settings: RpcSettings): Rpc {
       return said
     } finally {
       const tookMs = clock.now() - startAt
-      list.forEach((_, i) => {
+      list.forEach(([method], i) => {
         const ok = 'result' in (said[i] ?? {})
         onCall?.({ method, endpoint: to.index, tookMs, ok })
       })
@@ -309,22 +311,33 @@ export function createRpc(settings: RpcSettings): Rpc {
   }
 
   /** All results, or none: an endpoint that knows only some of them is passed over. */
-  async function some<T>(
-    method: string,
-    list: readonly (readonly Json[])[],
-    parse: (said: Json, index: number) => T,
-  ): Promise<readonly T[]> {
+  const batch: Batch = async <T>(
+    questions: readonly Question[],
+    parse: (said: readonly Json[]) => T,
+  ): Promise<T> => {
     let cause: unknown
-    const answers = await rounds<readonly Said[], readonly T[]>(
-      (to) => postMany(to, method, list),
+    const answer = await rounds<readonly Said[], { readonly parsed: T }>(
+      (to) => postMany(to, questions),
       (said) => {
         const results = said.flatMap((one) => ('result' in one ? [one.result] : []))
-        return results.length === list.length ? results.map(parse) : undefined
+        return results.length === questions.length ? { parsed: parse(results) } : undefined
       },
       (missed) => void (cause = missed),
     )
-    if (answers) return answers
+    if (answer) return answer.parsed
     throw unavailable(cause)
+  }
+
+  function batchFrom(to: Endpoint): Batch {
+    return async (questions, parse) => {
+      const said = await postMany(to, questions)
+      return parse(
+        said.map((one) => {
+          if ('result' in one) return one.result
+          throw new Error(one.error.message)
+        }),
+      )
+    }
   }
 
   return {
@@ -339,18 +352,25 @@ export function createRpc(settings: RpcSettings): Rpc {
     read,
     async many(method, list, parse) {
       const parts = split(list, MANY_MAX).map((part, i) =>
-        some(method, part, (said, at) => parse(said, i * MANY_MAX + at)),
+        batch(
+          part.map((params): Question => [method, params]),
+          (said) => said.map((one, at) => parse(one, i * MANY_MAX + at)),
+        ),
       )
       return (await Promise.all(parts)).flat()
     },
-    async each<T>(count: number, work: (one: Read) => Promise<T>): Promise<readonly T[]> {
+    batch,
+    async each<T>(
+      count: number,
+      work: (read: Read, batch: Batch) => Promise<T>,
+    ): Promise<readonly T[]> {
       const done: T[] = []
       let cause: unknown
       for (const to of order()) {
         if (done.length === count) break
         try {
           await prove(to)
-          done.push(await work(readFrom(to)))
+          done.push(await work(readFrom(to), batchFrom(to)))
         } catch (error) {
           cause = error
         }

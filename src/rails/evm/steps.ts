@@ -8,6 +8,8 @@ export interface Outgoing {
   readonly to: Hex
   readonly data: Hex
   readonly gas: number
+  /** Of the chain's own coin, in its smallest unit; none if absent. */
+  readonly value?: bigint
 }
 
 /** A signed transaction, as it is written ahead. The call is what it does for this key, and may go alone. */
@@ -29,7 +31,7 @@ export interface Prepared extends Outgoing {
 export type WriteAhead = (prepared: Prepared) => Promise<void>
 
 /** What a prepared transaction is for. A refund may stand in the same log as the charge. */
-export type Kind = 'charge' | 'refund' | 'sweep'
+export type Kind = 'charge' | 'refund' | 'sweep' | 'payment'
 
 /** A transaction as the log has it. */
 export interface Written extends Prepared {
@@ -58,17 +60,21 @@ export async function written(log: Log, kind: Kind): Promise<readonly Written[]>
 
 /** A prepared transaction as the data of a step. */
 function writePrepared(prepared: Prepared): JsonObject {
-  return { ...prepared, fee: prepared.fee.toString(), tip: prepared.tip.toString() }
+  const { fee, tip, value, ...rest } = prepared
+  const coin = value === undefined ? {} : { value: value.toString() }
+  return { ...rest, fee: fee.toString(), tip: tip.toString(), ...coin }
 }
 
 /** What {@link writePrepared} wrote; undefined for any other data. */
 function readPrepared(data: JsonObject): Prepared | undefined {
   const { sender = ZERO_ADDRESS, to, data: input, gas, raw, hash, nonce, fee, tip, many } = data
+  const { value } = data
   if (!isHex(sender) || !isHex(to) || !isHex(input) || !isHex(raw) || !isHex(hash)) return undefined
   if (typeof gas !== 'number' || typeof nonce !== 'number') return undefined
   if (typeof fee !== 'string' || typeof tip !== 'string') return undefined
   const price = { fee: BigInt(fee), tip: BigInt(tip) }
-  return { sender, to, data: input, gas, raw, hash, nonce, ...price, many: many === true }
+  const coin = typeof value === 'string' ? { value: BigInt(value) } : {}
+  return { sender, to, data: input, gas, raw, hash, nonce, ...price, many: many === true, ...coin }
 }
 
 /** Whether it is bytes as we write them. */

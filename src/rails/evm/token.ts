@@ -42,7 +42,7 @@ export interface Spend {
 export type NonceOf = Pick<Spend, 'token' | 'from' | 'nonce'>
 
 /** A line that a contract wrote. */
-interface LogLine {
+export interface LogLine {
   readonly address: string
   readonly topics: readonly string[]
   readonly data: string
@@ -328,8 +328,8 @@ function readBatch(said: Json, count: number): readonly CallAnswer[] {
   return answers
 }
 
-/** A receipt of another transaction than was asked for is a fault of the node. */
-function readReceipt(said: Json, hash: Hex | undefined): Mined | undefined {
+/** A receipt; undefined if there is none. One of another transaction than was asked for is a fault of the node. */
+export function readReceipt(said: Json, hash: Hex | undefined): Mined | undefined {
   if (said === null) return undefined
   const { transactionHash, status, blockNumber, blockHash, logs, ...paid } = readObject(said)
   const { gasUsed = '0x0', effectiveGasPrice = '0x0', l1Fee = '0x0' } = paid

@@ -75,8 +75,21 @@ export function digestOf(said: AnyTypedData, keccak: Keccak): Uint8Array | undef
   const { types, primaryType, domain, message } = said
   const ours = isRecord(types) && types[TRANSFER] === TRANSFER_FIELDS && primaryType === TRANSFER
   if (!ours || !isRecord(domain) || !isRecord(message)) return undefined
-  const separator = hashStruct('EIP712Domain', DOMAIN_FIELDS, domain, keccak)
-  const struct = hashStruct(TRANSFER, TRANSFER_FIELDS, message, keccak)
+  return digestBy({ domain, message }, TRANSFER, TRANSFER_FIELDS, keccak)
+}
+
+/**
+ * The digest of one struct (EIP-712) whose members are addresses, numbers, words and texts. Undefined where a value is not of
+ * its member's type.
+ */
+export function digestBy(
+  { domain, message }: { readonly domain: object; readonly message: object },
+  name: string,
+  fields: readonly TypedField[],
+  keccak: Keccak,
+): Uint8Array | undefined {
+  const separator = hashStruct('EIP712Domain', DOMAIN_FIELDS, { ...domain }, keccak)
+  const struct = hashStruct(name, fields, { ...message }, keccak)
   return separator && struct && keccak(Buffer.concat([PREFIX, separator, struct]))
 }
 

@@ -7,6 +7,7 @@ import type { Details } from './forms.ts'
 import { CHARGE, RAIL, createForms } from './forms.ts'
 import type { Hex } from './hex.ts'
 import { UINT256_MAX, ZERO_ADDRESS, isAddress, lower } from './hex.ts'
+import { loadNonces, nonceOf } from './mpp-nonce.ts'
 import type { Network } from './networks.ts'
 import { networks as known, tokenAt } from './networks.ts'
 import type { Proof } from './proof.ts'
@@ -54,7 +55,7 @@ export function wallet(settings: WalletSettings): Wallet<Details, Proof> {
       const bounded = Math.min(validForMs, VALID_MS_MAX)
       return sign(offer, networks, signer, {
         validBefore: BigInt(Math.floor((clock.now() + bounded) / 1000)),
-        nonce: `0x${Buffer.from(chance(32)).toString('hex')}`,
+        nonce: (await named(offer)) ?? `0x${Buffer.from(chance(32)).toString('hex')}`,
       })
     },
     expiresAt: ({ validBefore }) =>
@@ -66,6 +67,16 @@ export function wallet(settings: WalletSettings): Wallet<Details, Proof> {
     payer: ({ from }) => from,
     ...(settings.rpc && { outcome }),
   }
+}
+
+/** The nonce of a payment that is named after its challenge. */
+async function named({ details: { challenge } }: Offer<Details>): Promise<Hex | undefined> {
+  if (challenge === undefined) return undefined
+  await loadNonces()
+  const nonce = nonceOf(challenge)
+  if (nonce === undefined)
+    throw new PaymentError('offers-unacceptable', 'This machine cannot make the nonces of MPP.')
+  return nonce
 }
 
 function refuses(

@@ -2,24 +2,14 @@ import { hash } from 'node:crypto'
 import { isObject } from '../../core/json.ts'
 import type { Terms } from '../../core/offer.ts'
 import type { Form } from '../../core/ports.ts'
-import { readInvoice } from './bolt11.ts'
+import { createSessions, mppForm } from './mpp.ts'
+import type { MppSessions, MppWords, SessionsSettings } from './mpp.ts'
 import { bitcoinOn, chains } from './networks.ts'
+import { CHARGE, RAIL, readAsked } from './terms.ts'
+import type { Details, Proof } from './terms.ts'
 
-/** What the terms of this rail say beside the money: which payment is asked for. */
-export interface Details {
-  /** The payment hash in hex; empty until there is an invoice. */
-  readonly hash: string
-  /** Of a payment that is locked, and taken when the work is done: what its preimage is derived from, with our secret. */
-  readonly salt?: string
-}
-
-/** Who knows the preimage has paid (BOLT 2). A payment that is held has none yet. */
-export interface Proof {
-  /** 64 hex digits in lower case; absent while the payment is held. */
-  readonly preimage?: string
-  /** Payer's side: what the route has cost; of a payment that is held, what it may. */
-  readonly feeMsat?: bigint
-}
+export { CHARGE, RAIL } from './terms.ts'
+export type { Details, Proof } from './terms.ts'
 
 /** Terms on Lightning as L402 says them. */
 export interface Words {
@@ -35,16 +25,22 @@ export interface Words {
 /** Why this rail refuses, in its own words. */
 export type Reason = 'preimage-wrong' | 'invoice-unpaid' | 'invoice-unknown' | 'amount-short'
 
-/** The rail's name. */
-export const RAIL = 'lightning'
-/** One payment of exactly the amount. */
-export const CHARGE = 'charge'
+/** This rail said in L402 and in MPP. */
+export type Forms = {
+  readonly l402: Form<Details, Proof, Words>
+  readonly mpp: Form<Details, Proof, MppWords> & { readonly sessions?: MppSessions }
+}
 
-/** This rail said in L402. */
+/** Makes the forms. Sessions are for payers, and for sellers whose node can give back what is left. */
 export function createForms(
   networks: readonly string[] = Object.values(chains),
-): Readonly<Record<string, Form<Details, Proof, Words>>> {
-  return { l402: { ...form, networks } }
+  sessions: SessionsSettings | null = { amountless: true },
+): Forms {
+  const mpp = { ...mppForm, networks, reasons: form.reasons }
+  return {
+    l402: { ...form, networks },
+    mpp: sessions ? { ...mpp, sessions: createSessions(sessions) } : mpp,
+  }
 }
 
 const form: Omit<Form<Details, Proof, Words>, 'networks'> = {
@@ -98,26 +94,6 @@ function readTerms({ hash, terms = '' }: Words): Terms<Details> | string {
     payee,
     timeoutMs: Number(timeoutMs),
     details,
-  }
-}
-
-/** The whole invoice is read and its signature checked: an amount that is only looked at is how payers lose money. */
-function readAsked(text: string, { hash, hold }: Words): Terms<Details> | string {
-  const invoice = readInvoice(text)
-  if (typeof invoice === 'string') return invoice
-  if (invoice.msat === undefined) return 'The invoice names no amount.'
-  if (hash !== undefined && hash !== invoice.hash)
-    return 'The token was made for another payment than the invoice asks for.'
-  return {
-    rail: RAIL,
-    network: invoice.network,
-    intent: CHARGE,
-    amount: { asset: bitcoinOn(invoice.network), amount: invoice.msat },
-    payee: invoice.payee,
-    timeoutMs: invoice.expiresAt - invoice.madeAt,
-    // A payer needs to know that it is held, not how.
-    details: { hash: invoice.hash, ...(hold === true && { salt: '' }) },
-    invoice: text,
   }
 }
 

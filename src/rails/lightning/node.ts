@@ -12,6 +12,8 @@ export interface Capabilities {
   readonly lookup: boolean
   /** Pays BOLT12 offers. */
   readonly offers: boolean
+  /** Pays invoices that leave the amount open. */
+  readonly amountless?: boolean
 }
 
 /** Who a node is. */
@@ -43,6 +45,8 @@ export interface InvoiceState {
 /** What is to be paid. */
 export interface PaymentRequest {
   readonly invoice: string
+  /** How much, where the invoice leaves it open: only for a node that can. */
+  readonly msat?: bigint
   readonly feeMaxMsat: bigint
   readonly timeoutMs: number
 }

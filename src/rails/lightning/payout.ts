@@ -100,7 +100,12 @@ export function createPayout(settings: PayoutSettings): Payout {
   }
 
   async function send(asked: Asked, destination: string, msat: bigint): Promise<Settlement> {
-    const request = { invoice: asked.text, feeMaxMsat: most(msat), timeoutMs }
+    const request = {
+      invoice: asked.text,
+      ...(isOpen(asked.text) && { msat }),
+      feeMaxMsat: most(msat),
+      timeoutMs,
+    }
     const found = await pay(request).catch(async (error: unknown) => {
       if (!(error instanceof PaymentError)) throw error
       return look(asked.hash)
@@ -138,7 +143,9 @@ export function createPayout(settings: PayoutSettings): Payout {
     const invoice = readInvoice(destination)
     if (typeof invoice === 'string') return `${invoice} ${WANTED}`
     if (invoice.network !== network) return 'The invoice is for another network.'
-    if (invoice.msat !== msat) return `The invoice must ask for exactly ${msat} millisatoshis.`
+    const isOpen = invoice.msat === undefined && node.can.amountless === true
+    if (invoice.msat !== msat && !isOpen)
+      return `The invoice must ask for exactly ${msat} millisatoshis.`
     return { text: destination, hash: invoice.hash, expiresAt: invoice.expiresAt }
   }
 
@@ -164,6 +171,12 @@ export function createPayout(settings: PayoutSettings): Payout {
     running.set(key, work)
     return work
   }
+}
+
+/** Whether it leaves the amount to whoever pays it. */
+function isOpen(text: string): boolean {
+  const invoice = readInvoice(text)
+  return typeof invoice === 'object' && invoice.msat === undefined
 }
 
 const WANTED =

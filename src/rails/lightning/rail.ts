@@ -118,12 +118,13 @@ export function lightning(settings: LightningSettings): Rail<Details, Proof> {
   }
 
   /** What can be told without the node. */
-  function refuses({ details }: Offer<Details>, { preimage }: Proof): Problem | undefined {
+  function refuses({ details }: Offer<Details>, { preimage, seen }: Proof): Problem | undefined {
     const { hash, salt } = details
     if (salt !== undefined && preimages.find(salt, hash) === undefined)
       return refusal('invoice-unknown', 'This service locks no payments of this kind any more.')
+    const isSeen = seen === true && node.can.lookup
     if (preimage === undefined)
-      return salt === undefined
+      return salt === undefined && !isSeen
         ? refusal('preimage-wrong', 'This payment needs its preimage.')
         : undefined
     if (!opens(preimage, hash))
@@ -233,8 +234,12 @@ export function lightning(settings: LightningSettings): Rail<Details, Proof> {
   return {
     name: RAIL,
     network,
-    forms: createForms([network]),
+    forms: createForms(
+      [network],
+      node.can.pay ? { amountless: node.can.amountless === true } : null,
+    ),
     prepaid: true,
+    ...(node.can.lookup && { seen: () => ({ seen: true }) }),
     quote,
     units: [
       {

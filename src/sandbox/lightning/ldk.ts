@@ -58,7 +58,7 @@ export interface Made extends InvoiceState {
   readonly preimage?: string
 }
 
-/** What an invoice of this node may be asked for beside. */
+/** What an invoice of this node may be asked for beside. One for nothing leaves its amount open. */
 export interface LdkInvoiceRequest extends InvoiceRequest {
   /** The SHA-256, hex, of a longer text that stands in the invoice instead of the memo (LUD-06). */
   readonly describes?: string
@@ -213,7 +213,7 @@ export function createLdkNode(settings: LdkSettings): LdkNode {
     const { Option_ThirtyTwoBytesZ, Option_u32Z, Option_u16Z } = ldk
     const result = engine.call((manager) =>
       manager.create_bolt11_invoice(
-        someU64(ldk, msat),
+        msat === 0n ? ldk.Option_u64Z.constructor_none() : someU64(ldk, msat),
         text,
         Option_u32Z.constructor_some(expiresInS + chain.lagS(madeAt)),
         Option_u16Z.constructor_none(),
@@ -262,7 +262,7 @@ export function createLdkNode(settings: LdkSettings): LdkNode {
   }
 
   async function pay(request: PaymentRequest, signal?: AbortSignal): Promise<PaymentState> {
-    const target = readTarget(ldk, request.invoice)
+    const target = readTarget(ldk, request.invoice, request.msat)
     if (typeof target === 'string') return { state: 'failed', reason: target }
     const hash = hex(target.hash)
     const before = sent.get(hash)
@@ -375,7 +375,10 @@ export function createLdkNode(settings: LdkSettings): LdkNode {
   return {
     name,
     publicKey,
-    can: { hold: true, msat: true, feeLimit: true, pay: true, lookup: true, offers: true },
+    can: {
+      ...{ hold: true, msat: true, feeLimit: true, pay: true, lookup: true, offers: true },
+      amountless: true,
+    },
     open: async () => ({ network: chains.bcrt ?? '', publicKey }),
     createInvoice,
     invoice: async (hash) => stateOf(recall(hash)),

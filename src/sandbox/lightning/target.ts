@@ -1,4 +1,4 @@
-import type { RecipientOnionFields, RouteParameters } from 'lightningdevkit'
+import type { Bolt11Invoice, RecipientOnionFields, RouteParameters } from 'lightningdevkit'
 import { bech32 } from '@scure/base'
 import { someU64 } from './engine.ts'
 import type { Ldk } from './wasm.ts'
@@ -19,20 +19,26 @@ export interface Target {
   route(feeMaxMsat: bigint): RouteParameters
 }
 
-/** Reads a BOLT11 or BOLT12 invoice of regtest, signature included, or says why it cannot be paid. */
-export function readTarget(ldk: Ldk, text: string): Target | string {
+/**
+ * Reads a BOLT11 or BOLT12 invoice of regtest, signature included, or says why it cannot be paid. `msat` is for one that leaves the
+ * amount open.
+ */
+export function readTarget(ldk: Ldk, text: string, msat?: bigint): Target | string {
   if (text.length > INVOICE_CHARS_MAX) return 'The invoice is too long.'
-  return text.startsWith(BOLT12) ? readBolt12(ldk, text) : readBolt11(ldk, text)
+  return text.startsWith(BOLT12) ? readBolt12(ldk, text) : readBolt11(ldk, text, msat)
 }
 
-function readBolt11(ldk: Ldk, text: string): Target | string {
+function readBolt11(ldk: Ldk, text: string, msat: bigint | undefined): Target | string {
   const read = ldk.Bolt11Invoice.constructor_from_str(text)
   if (!(read instanceof ldk.Result_Bolt11InvoiceParseOrSemanticErrorZ_OK))
     return 'The invoice cannot be read.'
   const invoice = read.res
   if (invoice.currency() !== ldk.Currency.LDKCurrency_Regtest)
     return 'The invoice is for another network.'
-  const parts = ldk.UtilMethods.constructor_payment_parameters_from_invoice(invoice)
+  const isOpen = msat !== undefined && readAmount(ldk, invoice) === undefined
+  const parts = isOpen
+    ? ldk.UtilMethods.constructor_payment_parameters_from_variable_amount_invoice(invoice, msat)
+    : ldk.UtilMethods.constructor_payment_parameters_from_invoice(invoice)
   if (
     !(
       parts instanceof ldk.Result_C3Tuple_ThirtyTwoBytesRecipientOnionFieldsRouteParametersZNoneZ_OK
@@ -51,6 +57,11 @@ function readBolt11(ldk: Ldk, text: string): Target | string {
       return route
     },
   }
+}
+
+function readAmount(ldk: Ldk, invoice: Bolt11Invoice): bigint | undefined {
+  const amount = invoice.amount_milli_satoshis()
+  return amount instanceof ldk.Option_u64Z_Some ? amount.some : undefined
 }
 
 function readBolt12(ldk: Ldk, text: string): Target | string {

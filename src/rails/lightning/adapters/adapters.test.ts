@@ -105,7 +105,10 @@ const lndFailed = (made: Made): Reply =>
 
 const lnd: Backend = {
   name: 'lnd',
-  can: { hold: true, msat: true, feeLimit: true, pay: true, lookup: true, offers: false },
+  can: {
+    ...{ hold: true, msat: true, feeLimit: true, pay: true, lookup: true, offers: false },
+    amountless: true,
+  },
   make: (url, timeoutMs = 2000) => createLnd({ url, macaroon: SECRET, timeoutMs }),
   credential: ['grpc-metadata-macaroon', SECRET],
   info: {
@@ -197,7 +200,10 @@ const clnPays = (...pays: readonly JsonObject[]): Reply => json({ pays }, 201)
 
 const cln: Backend = {
   name: 'cln',
-  can: { hold: false, msat: true, feeLimit: true, pay: true, lookup: true, offers: true },
+  can: {
+    ...{ hold: false, msat: true, feeLimit: true, pay: true, lookup: true, offers: true },
+    amountless: true,
+  },
   make: (url, timeoutMs = 2000) => createCln({ url, rune: SECRET, timeoutMs }),
   credential: ['rune', SECRET],
   info: {

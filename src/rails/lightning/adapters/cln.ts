@@ -81,7 +81,7 @@ export function createCln(settings: ClnSettings): LightningNode {
 
   return {
     name: NAME,
-    can: { hold, msat: true, feeLimit: true, pay, lookup: true, offers: pay },
+    can: { hold, msat: true, feeLimit: true, pay, lookup: true, offers: pay, amountless: pay },
     async open() {
       const info = await tell('getinfo', {})
       return { network: readNetwork(readText(info, 'network')), publicKey: readText(info, 'id') }
@@ -120,9 +120,10 @@ export function createCln(settings: ClnSettings): LightningNode {
       ...createPay({
         clock,
         look,
-        async send({ invoice: payable, feeMaxMsat, timeoutMs }, _hash, signal) {
+        async send({ invoice: payable, msat, feeMaxMsat, timeoutMs }, _hash, signal) {
           const json = {
             [payWith === 'xpay' ? 'invstring' : 'bolt11']: payable,
+            ...(msat !== undefined && { amount_msat: toNumber(msat) }),
             maxfee: toNumber(feeMaxMsat),
             retry_for: Math.max(1, Math.ceil(timeoutMs / 1000)),
           }

@@ -99,7 +99,15 @@ export function createLnd(settings: LndSettings): LightningNode {
 
   return {
     name: NAME,
-    can: { hold: true, msat: true, feeLimit: true, pay, lookup: true, offers: false },
+    can: {
+      hold: true,
+      msat: true,
+      feeLimit: true,
+      pay,
+      lookup: true,
+      offers: false,
+      amountless: pay,
+    },
     open,
     async createInvoice({ msat, memo, expiresInS, hash }) {
       const wanted = { value_msat: `${msat}`, memo, expiry: `${expiresInS}`, ...hints }
@@ -130,9 +138,10 @@ export function createLnd(settings: LndSettings): LightningNode {
       createPay({
         clock,
         look,
-        async send({ invoice: payable, feeMaxMsat, timeoutMs }, _hash, signal) {
+        async send({ invoice: payable, msat, feeMaxMsat, timeoutMs }, _hash, signal) {
           const json = {
             payment_request: payable,
+            ...(msat !== undefined && { amt_msat: `${msat}` }),
             // Absent or 0 means that only free routes are tried.
             fee_limit_msat: `${feeMaxMsat}`,
             timeout_seconds: Math.max(1, Math.ceil(timeoutMs / 1000)),

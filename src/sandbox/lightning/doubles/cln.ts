@@ -99,7 +99,8 @@ export async function startCln(node: LdkNode, rune: string): Promise<Double> {
   }
 
   async function pay(invoice: string, json: JsonObject, signal: AbortSignal): Promise<Reply> {
-    const target = readTarget(ldk, invoice)
+    const open = json['amount_msat'] === undefined ? {} : { msat: wholeOf(json, 'amount_msat') }
+    const target = readTarget(ldk, invoice, open.msat)
     if (typeof target === 'string') return wrong(PARAMETERS, 'Invalid invoice')
     const usual = target.msat / FEE_PARTS
     const feeMaxMsat =
@@ -109,7 +110,7 @@ export async function startCln(node: LdkNode, rune: string): Promise<Double> {
           : FEE_MSAT_LEAST
         : wholeOf(json, 'maxfee')
     // `retry_for` ends the tries, not the wait: a payment that is stuck is waited for.
-    const state = await node.pay({ invoice, feeMaxMsat, timeoutMs: PAY_MS_MAX }, signal)
+    const state = await node.pay({ invoice, ...open, feeMaxMsat, timeoutMs: PAY_MS_MAX }, signal)
     if (state.state === 'succeeded') return done(paidOf(target.msat, state))
     return wrong(ROUTE_NOT_FOUND, state.state === 'failed' ? state.reason : 'Pending')
   }

@@ -64,7 +64,8 @@ function send(node: LdkNode, call: Call): Reply {
   // A limit that is not set means that no fee is paid at all.
   const feeMaxMsat = wholeOf(json, 'fee_limit_msat')
   // It is written down at once, and goes on when whoever asked goes away.
-  node.pay({ invoice: payable, feeMaxMsat, timeoutMs: 0 }).catch(() => undefined)
+  const msat = json['amt_msat'] === undefined ? {} : { msat: wholeOf(json, 'amt_msat') }
+  node.pay({ invoice: payable, ...msat, feeMaxMsat, timeoutMs: 0 }).catch(() => undefined)
   const sent = node.sent(invoice.hash)
   if (!sent) return streamed('unknown', 'the payment could not be sent')
   return { status: 200, lines: track(node, sent, json['no_inflight_updates'] === true, call) }

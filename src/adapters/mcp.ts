@@ -1,0 +1,207 @@
+import { hash } from 'node:crypto'
+import { systemChance } from '../core/chance.ts'
+import { systemClock } from '../core/clock.ts'
+import { isBound } from '../core/credential.ts'
+import type { Challenge } from '../core/challenge.ts'
+import { canonical, isObject } from '../core/json.ts'
+import type { JsonObject } from '../core/json.ts'
+import { readPrice } from '../core/money.ts'
+import type { Price } from '../core/money.ts'
+import type { Offer } from '../core/offer.ts'
+import type { Ask, Kept, Pass, Read, Refusal, Serve, SettlePoint } from '../core/ports.ts'
+import { problem } from '../core/problem.ts'
+import type { Problem } from '../core/problem.ts'
+import type { Receipt } from '../core/receipt.ts'
+import type { Resource } from '../core/resource.ts'
+import { WORK_TIMEOUT_MS } from './http.ts'
+import type { Seller } from './http.ts'
+
+/** Longest arguments of a paid call, in characters of their JSON. */
+export const ARGUMENTS_CHARS_MAX = 1_048_576
+const ID_BYTES = 9
+
+/** An error of JSON-RPC. */
+export interface RpcFault {
+  readonly code: number
+  readonly message: string
+  readonly data?: JsonObject
+}
+
+/** How payments are said in messages: `mppRpc` of the protocol MPP is one. */
+export interface RpcCodec {
+  writeError(problem: Problem, challenge?: Challenge): RpcFault
+  readCredential(message: JsonObject, resource: Resource): Read | Promise<Read>
+  writeReceipt(receipt: Receipt, offer: Offer): JsonObject
+}
+
+/** A tool that is sold. */
+export interface PaidTool {
+  /** `0.01 USD`, the same in several currencies, or what the arguments cost. */
+  readonly price:
+    | string
+    | readonly string[]
+    | ((args: JsonObject) => string | readonly string[] | Promise<string | readonly string[]>)
+  readonly description?: string
+  /** When the money moves; `before-response` if absent. */
+  readonly settle?: Exclude<SettlePoint, 'deferred'>
+  /** Names of the rails that may be used; all if absent. */
+  readonly rails?: readonly string[]
+}
+
+/** What is sold, and how it is said. */
+export interface ToolSettings {
+  readonly codec: RpcCodec
+  /** The address of the server, which is in every challenge: `https://mcp.example.com/mcp`. */
+  readonly url: string
+  /** Prices by the names of tools. A tool that is not here costs nothing. */
+  readonly tools: Readonly<Record<string, string | PaidTool>>
+  /** Asked before an offer is made that costs us something, such as an invoice, for a call that pays nothing; all may if absent. */
+  readonly mayIssue?: (message: JsonObject) => boolean
+}
+
+/** What comes of a call. */
+export type Reply = { readonly result: JsonObject } | { readonly error: RpcFault }
+
+/** The door before the tools of a server. */
+export interface ToolDoor {
+  /**
+   * Does the work of a `tools/call` when it is paid for, and charges for a result that is no error. What the work throws is
+   * thrown, and nothing is charged. Everything that is not a call of a paid tool is done at once.
+   */
+  call(message: JsonObject, work: () => Promise<JsonObject>): Promise<Reply>
+}
+
+/**
+ * Sells tools over JSON-RPC, whatever carries it (Model Context Protocol). The payment holds for this tool with these arguments.
+ *
+ * @example
+ * const door = toolDoor(seller, { codec: mppRpc({ parts: rails }), url, tools: { search: '0.01 USD' } })
+ * server.setRequestHandler(CallToolRequestSchema, async (request) => {
+ *   const reply = await door.call(request, () => search(request.params.arguments))
+ *   if ('error' in reply) throw new McpError(reply.error.code, reply.error.message, reply.error.data)
+ *   return reply.result
+ * })
+ *
+ * @throws {RangeError} with a sentence, for a price or an address that cannot be meant.
+ */
+export function toolDoor(seller: Seller, settings: ToolSettings): ToolDoor {
+  const { gate, realm } = seller
+  const { clock = systemClock, chance = systemChance, workTimeoutMs = WORK_TIMEOUT_MS } = seller
+  const { codec, mayIssue } = settings
+  const { host, pathname, origin } = new URL(settings.url)
+  const tools = new Map(Object.entries(settings.tools).map(([name, said]) => [name, toolOf(said)]))
+
+  function resourceOf(name: string, args: JsonObject): Resource {
+    const path = `${pathname.replace(/\/$/, '')}/${encodeURIComponent(name)}`
+    const digest = hash('sha256', canonical(args), 'base64')
+    const rest = { authority: host, path, query: '', url: origin + path }
+    return { realm, method: 'tools/call', digest: `sha-256=:${digest}:`, ...rest }
+  }
+
+  async function sell(
+    { price, description, settle = 'before-response', rails }: PaidTool,
+    { name, args, message }: Call,
+    work: () => Promise<JsonObject>,
+  ): Promise<Reply> {
+    const resource = resourceOf(name, args)
+    const credential = await codec.readCredential(message, resource)
+    const paid = credential && 'offer' in credential ? credential.offer : undefined
+    const ask: Ask = {
+      resource,
+      request: Buffer.from(chance(ID_BYTES)).toString('base64url'),
+      sale: {
+        prices: pricesOf(typeof price === 'function' ? await price(args) : price),
+        settle,
+        account: `sales/tool ${name}`,
+        workMs: workTimeoutMs,
+        ...(description !== undefined && { description }),
+        ...(rails && { rails }),
+      },
+      ...(credential && { credential }),
+      ...(mayIssue && { mayIssue: () => mayIssue(message) }),
+    }
+    const entry = await gate.admit(ask)
+    if (entry.kind !== 'pass') return refused(entry)
+    return await serve(entry, work, paid && isBound(paid) ? paid : undefined)
+  }
+
+  /** An answer that took too long is not charged, and nobody gets it. */
+  async function serve(
+    pass: Pass,
+    work: () => Promise<JsonObject>,
+    offer: Offer | undefined,
+  ): Promise<Reply> {
+    const done = new AbortController()
+    const late = clock.sleep(workTimeoutMs, done.signal).then(() => undefined)
+    const working = Promise.resolve().then(work)
+    const result = await Promise.race([working, late])
+      .catch(async (error: unknown) => {
+        await pass.finish(false)
+        throw error
+      })
+      .finally(() => done.abort('done'))
+    if (result === undefined) {
+      await pass.finish(false)
+      return { error: codec.writeError(tooLate) }
+    }
+    const outcome = await pass.finish(result['isError'] !== true)
+    if (outcome.kind === 'refused') return refused(outcome)
+    pass.delivered()
+    return { result: withReceipt(result, outcome, offer) }
+  }
+
+  function withReceipt(result: JsonObject, { receipt }: Serve, offer?: Offer): JsonObject {
+    if (!receipt || !offer || result['isError'] === true) return result
+    const meta = isObject(result['_meta']) ? result['_meta'] : {}
+    return { ...result, _meta: { ...meta, ...codec.writeReceipt(receipt, offer) } }
+  }
+
+  function refused(entry: Refusal | Kept): Reply {
+    const [why, challenge] = entry.kind === 'kept' ? [unkept] : [entry.problem, entry.challenge]
+    return { error: codec.writeError(why, challenge) }
+  }
+
+  return {
+    async call(message, work) {
+      const call = callOf(message)
+      const tool = call && tools.get(call.name)
+      if (!call || !tool) return { result: await work() }
+      if (canonical(call.args).length > ARGUMENTS_CHARS_MAX)
+        return { error: codec.writeError(tooLong) }
+      return await sell(tool, call, work)
+    },
+  }
+}
+
+/** A call of a tool. */
+interface Call {
+  readonly name: string
+  readonly args: JsonObject
+  readonly message: JsonObject
+}
+
+/** Undefined for every other message. */
+function callOf(message: JsonObject): Call | undefined {
+  const { method, params } = message
+  if (method !== 'tools/call' || !isObject(params)) return undefined
+  const { name, arguments: args = {} } = params
+  return typeof name === 'string' && isObject(args) ? { name, args, message } : undefined
+}
+
+function toolOf(said: string | PaidTool): PaidTool {
+  const tool = typeof said === 'string' ? { price: said } : said
+  // What cannot be meant stops the start.
+  if (typeof tool.price !== 'function') pricesOf(tool.price)
+  return tool
+}
+
+function pricesOf(said: string | readonly string[]): readonly Price[] {
+  return (typeof said === 'string' ? [said] : said).map(readPrice)
+}
+
+const tooLong = problem('body-too-large', 'The arguments are longer than a paid call may have.')
+const tooLate = problem(
+  'work-timed-out',
+  'The work was not done in time, so the payment was not used for it. Send the same payment again; do not make a new one.',
+)
+const unkept = problem('payment-delivered', 'What this payment bought has been delivered.')

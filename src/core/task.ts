@@ -1,0 +1,66 @@
+/** Work that is paid for and goes on after its request was answered. */
+export interface TaskOrder {
+  /** The key of what pays for it in the books. */
+  readonly payment: string
+  /** The id of the request. */
+  readonly request: string
+  /** What was asked for, in words for people. */
+  readonly what: string
+  /** What stands for whoever has paid: a digest of the proof. */
+  readonly holder: string
+  /** Whether it is charged by measure while it runs: then nothing of what was charged goes back. */
+  readonly isMetered: boolean
+  /** How long it may take. */
+  readonly withinMs: number
+}
+
+/** How a task stands. */
+export interface Task {
+  /** Unguessable: whoever has it may ask how the task stands. */
+  readonly id: string
+  readonly state: 'accepted' | 'running' | 'done' | 'failed'
+  /** How much of it is done, in thousandths. */
+  readonly progress: number
+  readonly startedAt: number
+  readonly endedAt?: number
+  /** Why it failed: a word. */
+  readonly why?: string
+  /** What became of the money of one that has failed. */
+  readonly refund?: 'none' | 'open' | 'refunded' | 'denied'
+  readonly holder: string
+  /** The account that its token draws on. */
+  readonly account?: string
+}
+
+/** All of a task, in thousandths. */
+export const PROGRESS_MAX = 1_000
+
+/** A task that this process works on. */
+export interface TaskRun {
+  readonly task: Task
+  /** Fires when the task is over for another reason than its work: it took too long, or the process ends. */
+  readonly signal: AbortSignal
+  /** Takes up the work: it was charged. */
+  start(): Promise<void>
+  /** It was not charged: there is no task. */
+  cancel(): Promise<void>
+  /** How much is done, in thousandths; never less than before. What fails costs that much. */
+  progress(done: number): void
+  /** Keeps the result. False where the task was over before, and nothing of it is told. */
+  done(result: Uint8Array): Promise<boolean>
+  /** Gives back what was charged for what is not done. */
+  fail(why: string): Promise<void>
+}
+
+/** Tasks, and what became of them. */
+export interface Tasks {
+  /**
+   * Makes the task of a payment; without a run where there is one already. Throws `rate-limited` where too many run.
+   */
+  begin(order: TaskOrder): Promise<{ readonly task: Task; readonly run?: TaskRun }>
+  find(id: string): Promise<Task | undefined>
+  /** The result of one that is done, as long as it is kept. */
+  result(id: string): Promise<Uint8Array | undefined>
+  /** Ends those that this process works on: they have failed, and what was not done goes back. */
+  close(): Promise<void>
+}

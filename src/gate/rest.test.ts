@@ -1,0 +1,273 @@
+// What is left on tokens goes back, over a rail whose refunds end as they are told to, and books that fail once.
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { readPrice } from '../core/money.ts'
+import type { Bought, Gate, Log, Rail } from '../core/ports.ts'
+import { problem } from '../core/problem.ts'
+import type { RestOrder, RestOutcome } from '../core/refund.ts'
+import { memory } from '../ledger/memory.ts'
+import { verifyBooks } from '../ledger/verify.ts'
+import {
+  ask,
+  createHandClock,
+  createShop,
+  failing,
+  passed,
+  plan,
+  priced,
+  serve,
+} from './fixture.test.ts'
+import { REFUND_TURN_MS } from './limits.ts'
+
+const purse = plan('purse', { balance: readPrice('2 USD') })
+const tries = plan('tries', { uses: 3 })
+const read = priced('0.50 USD')
+
+function world(change: Partial<Rail<unknown, string>> = {}) {
+  const clock = createHandClock()
+  const books = memory({ clock })
+  const sent: { readonly key: string; readonly to: string; readonly amount: bigint }[] = []
+  const state: { mood: 'settled' | 'failed' | 'refused' | 'unknown' } = { mood: 'settled' }
+  const refund: NonNullable<Rail['refund']> = async (_offer, to, { amount }, key, log: Log) => {
+    const { mood } = state
+    const no = problem('settlement-failed', 'No way.')
+    if (mood === 'refused') return { state: 'failed', problem: no }
+    const before = await log.read()
+    if (before.length === 0) await log.write({ type: 'refund', data: { to } })
+    if (mood === 'unknown') return { state: 'unknown', detail: '…' }
+    if (mood === 'failed') return { state: 'failed', problem: no }
+    if (!sent.some((one) => one.key === key)) sent.push({ key, to, amount })
+    return { state: 'settled', reference: `back-${key}`, payer: 'buyer', settledAt: clock.now() }
+  }
+  const shop = createShop(books, clock, { refund, ...change })
+  return {
+    ...shop,
+    ...{ books, sent, state },
+    draw: async ({ grant }: Bought, over: Gate = shop.gate) =>
+      await serve(over, ask(read, { grant })),
+    left: async ({ account: { id } }: Bought) =>
+      (await shop.gate.accounts.left(id)).balance?.amount ?? 0n,
+    sum: () => sent.reduce((total, { amount }) => total + amount, 0n),
+    sound: async () => assert.deepEqual((await verifyBooks(books)).problems, []),
+  }
+}
+
+const order = ({ account: { id } }: Bought, rest: Partial<RestOrder> = {}): RestOrder => ({
+  account: id,
+  ...rest,
+})
+const said = (outcome: RestOutcome): string =>
+  outcome.kind === 'denied' ? outcome.code : outcome.kind
+
+describe('what is left of a token', () => {
+  test('goes back to its payer at the price that it was bought for, once, and pays nothing more', async () => {
+    const w = world()
+    const bought = await w.buy('n', purse)
+    assert.equal(await w.draw(bought), 'serve')
+    const outcome = await w.gate.refundRest(order(bought))
+    assert.equal(said(outcome), 'refunded')
+    // Three quarters of two dollars that were sold for one.
+    assert.deepEqual(
+      w.sent.map(({ to, amount }) => [to, amount]),
+      [['buyer', 750_000n]],
+    )
+    assert.equal(await w.draw(bought), 'token-invalid')
+    assert.equal(await w.left(bought), 0n)
+    assert.deepEqual(await w.gate.refundRest(order(bought)), outcome)
+    assert.equal(w.sent.length, 1)
+    const { entries } = await w.gate.accounts.statement(bought.account.id, '', 10)
+    assert.deepEqual(
+      entries.map(({ type, amount }) => `${type} ${amount}`),
+      ['bought 2 USD', 'drawn 0.5 USD', 'given-back 1.5 USD'],
+    )
+    await w.sound()
+  })
+
+  test('is counted by requests where the plan is', async () => {
+    const w = world()
+    const bought = await w.buy('n', tries)
+    assert.equal(await serve(w.gate, ask(priced('9 USD', { takes: ['tries'] }), bought)), 'serve')
+    assert.equal(said(await w.gate.refundRest(order(bought))), 'refunded')
+    // Rounded down: two thirds of a dollar.
+    assert.equal(w.sum(), 666_666n)
+  })
+
+  test('of a token that is good for a time is nothing that is counted', async () => {
+    const w = world()
+    const bought = await w.buy('n', plan('hour'))
+    assert.equal(said(await w.gate.refundRest(order(bought))), 'order-invalid')
+    assert.equal(said(await w.gate.refundRest({ account: 'ab'.repeat(32) })), 'sale-unknown')
+    assert.equal(w.sent.length, 0)
+  })
+
+  test('goes back by all payments that bought it, the last first, each never above what it was', async () => {
+    const w = world()
+    const bought = await w.buy('n1', purse)
+    w.clock.pass(1)
+    await w.buy('n2', purse, bought.account.id)
+    assert.equal(await w.draw(bought), 'serve')
+    assert.equal(said(await w.gate.refundRest(order(bought))), 'refunded')
+    assert.deepEqual(
+      w.sent.map(({ key, amount }) => [key.slice(0, 2), amount]),
+      [
+        ['n2', 1_000_000n],
+        ['n1', 750_000n],
+      ],
+    )
+    // Nothing is left of the second payment for whoever refunds it by hand.
+    const again = await w.gate.refund({ key: 'n2', idempotencyKey: 'by-hand' })
+    assert.equal(again.kind === 'denied' && again.code, 'amount-exceeded')
+    await w.sound()
+  })
+
+  test('goes back less a fee, a part of it or an amount', async () => {
+    for (const [terms, amount] of [
+      [{ feeBps: 200 }, 980_000n],
+      [{ feeBps: 0, fee: readPrice('0.10 USD') }, 950_000n],
+    ] as const) {
+      const w = world()
+      const bought = await w.buy('n', purse)
+      assert.equal(said(await w.gate.refundRest(order(bought, { terms }))), 'refunded')
+      assert.equal(w.sum(), amount)
+      assert.equal(await w.left(bought), 0n)
+      await w.sound()
+    }
+    const w = world()
+    const bought = await w.buy('n', purse)
+    const terms = { feeBps: 0, fee: readPrice('2 USD') }
+    assert.equal(said(await w.gate.refundRest(order(bought, { terms }))), 'amount-exceeded')
+    assert.equal(await w.draw(bought), 'serve')
+  })
+
+  test('is on the token again when it is known that nothing was sent', async () => {
+    for (const mood of ['failed', 'refused'] as const) {
+      const w = world()
+      const bought = await w.buy('n', purse)
+      w.state.mood = mood
+      assert.equal(said(await w.gate.refundRest(order(bought))), 'failed')
+      assert.equal(await w.draw(bought), 'serve', mood)
+      w.state.mood = 'settled'
+      assert.equal(said(await w.gate.refundRest(order(bought))), 'refunded')
+      assert.equal(w.sum(), 750_000n)
+      await w.sound()
+    }
+  })
+
+  test('that nobody knows to be sent is neither drawn nor sent again, until there is evidence', async () => {
+    const w = world()
+    const bought = await w.buy('n', purse)
+    w.state.mood = 'unknown'
+    assert.equal(said(await w.gate.refundRest(order(bought))), 'open')
+    assert.equal(await w.left(bought), 0n)
+    assert.notEqual(await w.draw(bought), 'serve')
+    assert.equal(said(await w.gate.refundRest(order(bought))), 'open')
+    w.state.mood = 'settled'
+    w.clock.pass(REFUND_TURN_MS)
+    await w.gate.recover()
+    assert.equal(said(await w.gate.refundRest(order(bought))), 'refunded')
+    assert.equal(w.sum(), 1_000_000n)
+    await w.sound()
+  })
+
+  test('goes back once, however many ask for it while others draw', async () => {
+    const w = world()
+    const bought = await w.buy('n', purse)
+    const other = w.open(w.books)
+    const ends = await Promise.all([
+      w.gate.refundRest(order(bought)),
+      w.draw(bought),
+      other.refundRest(order(bought)),
+      w.draw(bought, other),
+    ])
+    const served = ends.filter((one) => one === 'serve').length
+    assert.equal(said(await w.gate.refundRest(order(bought))), 'refunded')
+    assert.equal(w.sum() + BigInt(served) * 250_000n, 1_000_000n)
+    await w.sound()
+  })
+
+  test('that a failed request puts back goes back by the same order', async () => {
+    const w = world()
+    const bought = await w.buy('n', purse)
+    const pass = passed(await w.gate.admit(ask(read, bought)))
+    assert.equal(said(await w.gate.refundRest(order(bought))), 'refunded')
+    assert.equal(w.sum(), 750_000n)
+    await pass.finish(false)
+    assert.equal(await w.draw(bought), 'token-invalid')
+    assert.equal(said(await w.gate.refundRest(order(bought))), 'refunded')
+    assert.equal(w.sum(), 1_000_000n)
+    await w.sound()
+  })
+
+  test('of a token that was revoked is for its operator alone', async () => {
+    const w = world()
+    const bought = await w.buy('n', purse)
+    await w.gate.accounts.revoke(bought.account.id)
+    const terms = { feeBps: 0 }
+    assert.equal(said(await w.gate.refundRest(order(bought, { terms }))), 'order-invalid')
+    assert.equal(said(await w.gate.refundRest(order(bought))), 'refunded')
+    assert.equal(w.sum(), 1_000_000n)
+  })
+
+  test('survives books that fail at every write, and is sent once', async () => {
+    const verbs = ['transfer', 'step', 'post', 'void'] as const
+    let hits = 0
+    for (const verb of verbs)
+      for (const isDone of [false, true])
+        for (let call = 1; call <= 6; call++) {
+          const w = world()
+          const bought = await w.buy('n', purse)
+          assert.equal(await w.draw(bought), 'serve')
+          const broken = failing(w.books, { verb, call, isDone })
+          await w
+            .open(broken.ledger)
+            .refundRest(order(bought))
+            .catch(() => undefined)
+          if (!broken.hit()) break
+          hits++
+          w.clock.pass(REFUND_TURN_MS)
+          const next = w.open(w.books)
+          await next.recover()
+          assert.equal(said(await next.refundRest(order(bought))), 'refunded', `${verb} ${call}`)
+          assert.equal(w.sum(), 750_000n)
+          assert.equal(w.sent.length, 1)
+          assert.notEqual(await w.draw(bought, next), 'serve')
+          await w.sound()
+        }
+    assert.ok(hits > 10)
+  })
+})
+
+describe('the payment for a plan that is given back', () => {
+  test('whole, revokes the token before the money leaves', async () => {
+    const w = world()
+    const bought = await w.buy('n', purse)
+    assert.equal(await w.draw(bought), 'serve')
+    w.state.mood = 'unknown'
+    await w.gate.refund({ key: 'n', idempotencyKey: 'one' })
+    assert.equal(await w.draw(bought), 'token-invalid')
+    w.state.mood = 'failed'
+    w.clock.pass(REFUND_TURN_MS)
+    await w.gate.recover()
+    // It has not gone back after all.
+    w.clock.pass(1_000)
+    assert.equal(await w.draw(bought), 'serve')
+    w.state.mood = 'settled'
+    const done = await w.gate.refund({ key: 'n', idempotencyKey: 'two' })
+    assert.equal(done.kind, 'refunded')
+    assert.equal(await w.draw(bought), 'token-invalid')
+    assert.equal(w.sum(), 1_000_000n)
+    await w.sound()
+  })
+
+  test('in part, leaves the token as it is', async () => {
+    const w = world()
+    const bought = await w.buy('n', purse)
+    const part = { key: 'n', idempotencyKey: 'one', amount: readPrice('0.40 USD') }
+    assert.equal((await w.gate.refund(part)).kind, 'refunded')
+    assert.equal(await w.draw(bought), 'serve')
+    // Of the rest no more goes back than is left of the payment.
+    assert.equal(said(await w.gate.refundRest(order(bought))), 'refunded')
+    assert.equal(w.sum(), 1_000_000n)
+    await w.sound()
+  })
+})

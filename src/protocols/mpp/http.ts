@@ -1,0 +1,146 @@
+import { assert } from '../../core/assert.ts'
+import { isBound } from '../../core/credential.ts'
+import type { Challenge } from '../../core/challenge.ts'
+import { isObject } from '../../core/json.ts'
+import type { Json } from '../../core/json.ts'
+import type { Offer } from '../../core/offer.ts'
+import type { Message } from '../../core/ports.ts'
+import { problem, problems } from '../../core/problem.ts'
+import type { Resource } from '../../core/resource.ts'
+import { ACCEPT_FIELD, prefer, readAccept } from './accept.ts'
+import { askFor, echoOf, offerOf, readAsked, writeAsked } from './challenge.ts'
+import type { Asked } from './challenge.ts'
+import { malformed, takeCredential } from './credential.ts'
+import { readObject, writeObject } from './encode.ts'
+import { CREDENTIAL_CHARS_MAX, isOurs, readChallenges, readCredentials } from './fields.ts'
+import { LAST, OWN_FIELD, SESSION, createTurn, formsOf, sayOffers, sayTerms } from './part.ts'
+import type { Mpp, MppSettings } from './part.ts'
+import { codeOf } from './problems.ts'
+import { RECEIPT_CHARS_MAX, readSaid, sayReceipt } from './receipt.ts'
+
+/**
+ * The Machine Payments Protocol over HTTP, the authentication scheme `Payment`, for sellers and buyers. The parts are rails or
+ * wallets with a form for MPP. The id of a challenge is the id of its offer: a MAC over all that is asked for and the request that
+ * it is asked for, so that nothing is stored. Pure; see the README beside it.
+ */
+export function mpp(settings: MppSettings): Mpp {
+  const forms = formsOf(settings.parts)
+  const inTurn = createTurn(forms)
+  const { header, returnTo } = settings
+  const field = header ?? 'Authorization'
+
+  function readOffered(asked: Asked | string, resource: Resource): Offer | string {
+    if (typeof asked === 'string') return asked
+    // The caller's own Authorization is not written over.
+    if (fieldOf(asked.header) !== field && header !== undefined)
+      return 'The credential is wanted in Authorization, which is for the application here.'
+    if (asked.intent === SESSION && returnTo === undefined)
+      return 'It wants to be told where what is left goes back to, and no "returnTo" is set.'
+    const found = offerOf(forms, asked, resource)
+    return typeof found === 'string' ? found : { ...found.offer, echo: echoOf(asked) }
+  }
+
+  return {
+    name: 'mpp',
+    fields: {
+      request: [field],
+      response: ['WWW-Authenticate', 'Payment-Receipt'],
+      preference: [ACCEPT_FIELD],
+    },
+    // Proofs on chains are named after the challenge.
+    distinct: true,
+    stand(line) {
+      const place = line.includes(`method="${LAST}"`) ? 2 : 1
+      // The same payment buys a token by the line after it.
+      return line.includes(`intent="${SESSION}"`) ? { place, lean: '' } : { place }
+    },
+    isAsked: (asker) => readAccept(asker.get(ACCEPT_FIELD)) !== undefined,
+
+    writeChallenge({ offers, plan }, asker) {
+      const preferences = readAccept(asker?.get(ACCEPT_FIELD))
+      const said = sayOffers(forms, offers, plan?.session)
+      const liked = preferences ? prefer(said, preferences, ({ words }) => words) : said
+      const lines = liked.map((one) => writeAsked(askFor(one, settings)))
+      return { fields: lines.map((line) => ['WWW-Authenticate', line] as const) }
+    },
+
+    readChallenge({ fields, body }, resource) {
+      const params = readChallenges(fields.get('WWW-Authenticate') ?? '')
+      const read = params.map((one) => readOffered(readAsked(one), resource))
+      if (read.length === 0) return undefined
+      const reasons = read.filter((one) => typeof one === 'string')
+      const offers = read.filter((one) => typeof one === 'object')
+      return {
+        resource,
+        // Of two ways to say one payment the one that gives back what is left.
+        offers: offers.toSorted((a, b) => Number(isSession(b)) - Number(isSession(a))),
+        problem: whyOf(body),
+        ...(reasons.length > 0 && { unreadable: reasons.map((why) => ({ why, said: 'Payment' })) }),
+      }
+    },
+
+    writeCredential({ offer, proof }) {
+      if (proof === undefined || !offer) return { fields: [] }
+      assert(isBound(offer), 'a payer pays a whole offer')
+      const form = forms.find(
+        ({ rail, networks }) => rail === offer.rail && networks.includes(offer.network),
+      )
+      assert(form && isObject(offer.echo), 'a payer pays an offer that it has read')
+      const { payload: charge = {}, source } = form.writeProof(proof)
+      const challenge = offer.echo as Json
+      const opening = offer.echo['intent'] === SESSION ? form.sessions : undefined
+      const payload = opening && returnTo !== undefined ? opening.open(proof, returnTo) : charge
+      const said = writeObject({ challenge, payload, ...(source !== undefined && { source }) })
+      return { fields: [[fieldOf(offer.echo['header']), `Payment ${said}`]] }
+    },
+
+    readCredential(fields, resource) {
+      const said = fields.get(field)
+      if (said === null || said === undefined) return undefined
+      if (said.length > CREDENTIAL_CHARS_MAX)
+        return isOurs(said) ? malformed('It is too long.') : undefined
+      const shown = readCredentials(said)
+      const [first] = shown
+      if (first === undefined) return undefined
+      if (shown.length > 1) return several
+      const value = readObject(first, CREDENTIAL_CHARS_MAX)
+      if (!value) return malformed('It is not JSON in base64url.')
+      return inTurn(() => takeCredential(forms, value, resource, true))
+    },
+
+    writeReceipt(receipt, offer): Message {
+      // There is none beside a refusal, and none for what is still on its way.
+      if (!offer || !isBound(offer) || !receipt.settled) return { fields: [] }
+      const words = sayTerms(forms, offer)
+      if (!words) return { fields: [] }
+      const said = writeObject(sayReceipt(receipt, offer.id, words.method))
+      return { fields: [['Payment-Receipt', said]] }
+    },
+
+    readReceipt({ fields }, offer) {
+      const value = fields.get('Payment-Receipt')
+      return value ? readSaid(readObject(value, RECEIPT_CHARS_MAX), offer) : undefined
+    },
+  }
+}
+
+function isSession({ echo }: Offer): boolean {
+  return isObject(echo) && echo['intent'] === SESSION
+}
+
+/** Where a challenge wants its answer. */
+function fieldOf(header: Json | undefined): string {
+  const isOwn = typeof header === 'string' && header.toLowerCase() === OWN_FIELD.toLowerCase()
+  return isOwn ? OWN_FIELD : 'Authorization'
+}
+
+/** Why the seller wants a payment, in our words. */
+function whyOf(body: unknown): Challenge['problem'] {
+  const code = (isObject(body) && codeOf(body['type'])) || 'payment-required'
+  return problem(code, `${problems[code].title}.`)
+}
+
+const several = problem(
+  'credential-malformed',
+  'The request has more than one credential of the scheme Payment. Send the one that it is to be paid by.',
+)

@@ -1,0 +1,11 @@
+/** PayPal: `tolsey/rails/paypal`. */
+export { paypal } from './rail.ts'
+export type { PayPalRail, PayPalSettings } from './rail.ts'
+export { API } from './client.ts'
+export type { AccountSettings, Mode } from './client.ts'
+export { createForm } from './forms.ts'
+export type { BearerWords, Details, Proof, Reason } from './forms.ts'
+export { currencies } from './money.ts'
+export type { Vault } from './vault.ts'
+export { EVENT_BYTES_MAX, TRANSMISSION_AGE_MS, WEBHOOK_PATH, paypalWebhook } from './webhook.ts'
+export type { News, WebhookSettings } from './webhook.ts'

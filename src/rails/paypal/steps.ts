@@ -1,0 +1,29 @@
+import type { JsonObject } from '../../core/json.ts'
+import type { Log } from '../../core/ports.ts'
+
+/** What was written ahead is for. */
+export type Kind = 'charge' | 'refund'
+
+/** Writes ahead what PayPal is about to be asked. What is not written is not asked. */
+export async function writeAhead(log: Log, kind: Kind, data: JsonObject): Promise<void> {
+  await log.write({ type: 'prepared', data: { ...data, kind } })
+}
+
+/** What was written ahead for that; undefined where nothing was. */
+export async function readAhead(log: Log, kind: Kind): Promise<JsonObject | undefined> {
+  const steps = await log.read()
+  return steps.find(({ type, data }) => type === 'prepared' && data['kind'] === kind)?.data
+}
+
+/** Writes down which order it became: from then on PayPal can be asked for it. */
+export async function writeOrderId(log: Log, order: string): Promise<void> {
+  if ((await readOrderId(log)) === undefined)
+    await log.write({ type: 'broadcast', data: { order } })
+}
+
+/** The order that it became; undefined while that is not known. */
+export async function readOrderId(log: Log): Promise<string | undefined> {
+  const steps = await log.read()
+  const order = steps.find(({ type }) => type === 'broadcast')?.data['order']
+  return typeof order === 'string' ? order : undefined
+}
