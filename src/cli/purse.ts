@@ -27,6 +27,7 @@ import type { Payer, PayerParts, ReadToken } from '../payer/payer.ts'
 import { createPayer } from '../payer/payer.ts'
 import type { Policy } from '../payer/policy.ts'
 import { sayMoney } from '../payer/policy.ts'
+import { keepSession } from '../protocols/mpp/index.ts'
 import { saidIn } from '../tokens/macaroon/said.ts'
 import { Failure, misuse } from './command.ts'
 import type { Purse } from './explain.ts'
@@ -305,7 +306,7 @@ export async function openPayer(opening: Opening): Promise<OpenPayer> {
 }
 
 /** Of a token that is no macaroon nothing can be told: it is shown where it was bought. */
-const readToken: ReadToken = (token) => saidIn(token) ?? {}
+const readToken: ReadToken = (token) => keepSession(token) ?? saidIn(token) ?? {}
 
 function ofRail(wallets: readonly Wallet[], rail: string | undefined): readonly Wallet[] {
   if (rail === undefined) return wallets

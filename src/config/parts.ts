@@ -4,6 +4,7 @@ import type { Chance, Ledger, Protocol, Wallet } from '../core/ports.ts'
 import { PaymentError } from '../core/problem.ts'
 import { sqlite } from '../ledger/sqlite.ts'
 import { l402 } from '../protocols/l402/http.ts'
+import { mpp } from '../protocols/mpp/index.ts'
 import { x402 } from '../protocols/x402/http.ts'
 import { createForms } from '../rails/evm/forms.ts'
 import type { Hex } from '../rails/evm/hex.ts'
@@ -81,10 +82,8 @@ export function assetOf(id: string): Asset | undefined {
 
 /** Every protocol that a payer reads, without a wallet. */
 export function payingProtocols(): readonly Protocol[] {
-  return [
-    x402([{ forms: createForms({ networks }) }]),
-    l402({ parts: [{ forms: createLightningForms() }], hashIn }),
-  ]
+  const [evm, lightning] = [{ forms: createForms({ networks }) }, { forms: createLightningForms() }]
+  return [x402([evm]), l402({ parts: [lightning], hashIn }), mpp({ parts: [evm, lightning] })]
 }
 
 /** The endpoints of each known network, by its id. Names and ids in the settings may be mixed. */

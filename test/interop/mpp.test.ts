@@ -482,7 +482,7 @@ describe('docs/mpp.md', () => {
 
   test('shows the example as it is', async () => {
     const page = await readFile(at('docs/mpp.md'), 'utf8')
-    assert.ok(page.includes((await readFile(at('examples/mpp.js'), 'utf8')).trim()))
+    assert.ok(page.includes((await readFile(at('examples/mpp.ts'), 'utf8')).trim()))
   })
 
   test('has an example that sells to npm mppx', () =>
@@ -499,7 +499,7 @@ describe('docs/mpp.md', () => {
         SENDER_KEY: sender.privateKey,
         PORT: `${port}`,
       }
-      const child = spawn(process.execPath, ['--import', hook, at('examples/mpp.js')], {
+      const child = spawn(process.execPath, ['--import', hook, at('examples/mpp.ts')], {
         cwd: directory,
         env,
         stdio: ['ignore', 'ignore', 'inherit'],
@@ -507,7 +507,7 @@ describe('docs/mpp.md', () => {
       try {
         const url = `http://127.0.0.1:${port}/weather`
         while ((await fetch(url).catch(() => undefined)) === undefined) {
-          assert.equal(child.exitCode, null, 'examples/mpp.js runs')
+          assert.equal(child.exitCode, null, 'examples/mpp.ts runs')
           await sleep(20)
         }
         const buyer = await createBuyer(chain, 5n * PRICE)

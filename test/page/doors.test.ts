@@ -167,7 +167,7 @@ describe('docs/page.md', () => {
 
   test('shows the example as it is', async () => {
     const text = await readFile(at('docs/page.md'), 'utf8')
-    assert.ok(text.includes((await readFile(at('examples/page.js'), 'utf8')).trim()))
+    assert.ok(text.includes((await readFile(at('examples/page.ts'), 'utf8')).trim()))
   })
 
   test('has an example that shows people a page and machines a challenge', async () => {
@@ -179,13 +179,13 @@ describe('docs/page.md', () => {
       ...{ SENDER_KEY: sender.privateKey, PORT: `${port}` },
     }
     const hook = new URL('../interop/sources.ts', import.meta.url).href
-    const child = spawn(process.execPath, ['--import', hook, at('examples/page.js')], {
+    const child = spawn(process.execPath, ['--import', hook, at('examples/page.ts')], {
       ...{ cwd: directory, env, stdio: ['ignore', 'ignore', 'inherit'] },
     })
     try {
       const url = `http://127.0.0.1:${port}/article`
       while ((await fetch(url).catch(() => undefined)) === undefined) {
-        assert.equal(child.exitCode, null, 'examples/page.js runs')
+        assert.equal(child.exitCode, null, 'examples/page.ts runs')
         await systemClock.sleep(20)
       }
       const person = await fetch(url, { headers: { accept: BROWSER } })
