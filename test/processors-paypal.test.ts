@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { readPrice } from '../src/core/money.ts'
 import type { Offer } from '../src/core/offer.ts'
-import type { Rail } from '../src/core/ports.ts'
+import type { Log, Rail, Step } from '../src/core/ports.ts'
 import { createHandClock } from '../src/gate/fixture.test.ts'
 import { memory } from '../src/ledger/memory.ts'
 import type { PayPalRail, PayPalSettings, Proof } from '../src/rails/paypal/index.ts'
@@ -348,5 +348,46 @@ describe('prices', () => {
     standIn.state.approve(proof.order)
     assert.equal(standIn.state.orders.get(proof.order)?.amount.value, '100')
     assert.equal((await serve(gate, to, { offer, proof })).outcome, 'serve')
+  })
+
+  test('a forint is given back in whole ones, and nothing is told as sent that was not', async () => {
+    const { gate, rail } = shop({ currencies: ['HUF'] })
+    const to = ask('100 HUF')
+    const offer = await offerOf(gate, to)
+    const proof = await begin(rail, offer)
+    standIn.state.approve(proof.order)
+    const { reference = '' } = await serve(gate, to, { offer, proof })
+    const steps: Step[] = []
+    const log: Log = { read: async () => steps, write: async (step) => void steps.push(step) }
+    const back = (key: string, amount: bigint) =>
+      rail.refund?.(offer, '', { ...offer.amount, amount }, key, log, reference)
+    assert.equal((await back('part', 150n))?.state, 'failed')
+    assert.equal(steps.length, 0)
+    assert.equal((await back('whole', 200n))?.state, 'settled')
+  })
+
+  test('a charge that is complete and whose capture cannot be read is not called declined', async () => {
+    for (const status of ['COMPLETED', 'PAYER_ACTION_REQUIRED']) {
+      const rail = railOf({
+        async fetch(input, init) {
+          const answer = await fetch(input, init)
+          if (!JSON.stringify(init?.body ?? '').includes('vault_id')) return answer
+          const order = (await answer.json()) as {
+            purchase_units: readonly { payments?: unknown }[]
+          }
+          const units = order.purchase_units.map((unit) => ({ ...unit, payments: {} }))
+          return Response.json({ ...order, status, purchase_units: units })
+        },
+      })
+      const gate = openNode([rail], memory({ clock }), clock)
+      const to = ask('1.00 USD')
+      const offer = await offerOf(gate, to)
+      const { outcome } = await serve(gate, to, {
+        offer,
+        proof: { kind: 'vault', handle: await handleOf() },
+      })
+      const expected = status === 'COMPLETED' ? 'payment-unknown' : 'settlement-failed'
+      assert.equal(outcome, expected)
+    }
   })
 })

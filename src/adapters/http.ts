@@ -227,6 +227,8 @@ interface Visit extends Asking {
   readonly prices: readonly Price[]
   readonly breakdown?: readonly PriceItem[]
   readonly body?: Uint8Array
+  /** What it pays with was tried in place of something else: it is let in, or nobody hears of it. */
+  readonly isSpare?: true
 }
 
 /**
@@ -265,7 +267,7 @@ export function createDoor(seller: Seller, routes: Routes): Door {
   const write = createWriter(protocols, cors, own, seller.headBytesMax)
   const brought = protocols.flatMap((p) => p.fields.request.map((name) => name.toLowerCase()))
   const preferences = protocols.flatMap((p) => p.fields.preference ?? [])
-  const desk = page && createDesk(page, protocols, clock)
+  const desk = page && createDesk(page, protocols, clock, realm)
   const recent = createRecent(clock, (incoming) => desk?.variant(incoming) ?? '')
   const distinct = protocols.some((protocol) => protocol.distinct)
 
@@ -621,6 +623,7 @@ export function createDoor(seller: Seller, routes: Routes): Door {
   ): Promise<Entered> {
     const { incoming, route } = visit
     const { credential } = asked
+    const came = { ...visit }
     if ('offer' in credential) visit.paid = credential.offer
     if ('session' in credential) visit.session = credential.session
     const stopped = limits.failing(incoming)
@@ -636,6 +639,9 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     const pass = await gate.admit(asked)
     if (pass.kind === 'refused') {
       const { credential: _, ...bare } = asked
+      const instead = await byOther(came, pass.problem)
+      if (instead) return instead
+      if (visit.isSpare) return failed(visit, pass, by)
       // A token in a cookie comes along to where it is good for nothing: whoever has it may pay there like others.
       return desk?.carries(incoming) && pass.problem.code === 'token-insufficient'
         ? await challenge(visit, bare)
@@ -646,6 +652,14 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     return pass.settles === false && route.task === undefined
       ? open(incoming, pass, visit.told)
       : admitted(visit, pass, by)
+  }
+
+  /** What else a person has brought, where a cookie pays no more: who holds a pass must not be asked to pay beside it. */
+  async function byOther(visit: Visit, why: Problem): Promise<Entered | undefined> {
+    const incoming = problems[why.code].retry === 'same' ? undefined : desk?.other(visit.incoming)
+    const entered = incoming && (await ask({ ...visit, incoming, isSpare: true }))
+    const isRefused = entered?.kind === 'answer' && entered.answer.status >= 400
+    return isRefused ? undefined : entered
   }
 
   function failed(visit: Asking, refusal: Refusal, by: Protocol | undefined): Answered {
@@ -707,7 +721,11 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     const [[, text] = []] = token
     const sold = {
       ...{ answer, receipt, resource, fields: receiptFields(by, receipt, paid) },
-      ...(text !== undefined && { token: text, tokenUntilAt: bought?.account.expiresAt }),
+      ...(text !== undefined && {
+        token: text,
+        tokenPlan: bought?.account.plan,
+        tokenUntilAt: bought?.account.expiresAt,
+      }),
       delivered: () => pass.delivered(),
     }
     return answered(incoming, desk?.hand(purse, sold) ?? answer)

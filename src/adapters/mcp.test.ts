@@ -190,6 +190,25 @@ describe('a paid tool', () => {
     assert.equal(request['amount'], '20000')
   })
 
+  test('is not done for nothing when its arguments are none', async () => {
+    let runs = 0
+    const { door, rail } = await world()
+    const worked = async (): Promise<JsonObject> => {
+      runs++
+      return await work()
+    }
+    for (const args of [null, [], [{ q: 'x' }], 'q', 0, false]) {
+      const message = { method: 'tools/call', params: { name: 'search', arguments: args } }
+      assert.equal(errorOf(await door.call(message, worked)).code, -32_602)
+    }
+    assert.equal(runs, 0)
+    const bare = { method: 'tools/call', params: { name: 'search' } }
+    assert.equal(errorOf(await door.call(bare, worked)).code, -32_042)
+    const result = await clientOf(door, worked).paying.callTool({ name: 'search' })
+    assert.ok(result.receipt)
+    assert.deepEqual([runs, rail.taken], [1, 1])
+  })
+
   test('that cannot be meant stops the start', async () => {
     await assert.rejects(world({ tools: { search: 'cheap' } }), /not a price/)
     await assert.rejects(world({ url: 'nowhere' }))

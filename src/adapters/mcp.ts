@@ -166,9 +166,10 @@ export function toolDoor(seller: Seller, settings: ToolSettings): ToolDoor {
       const call = callOf(message)
       const tool = call && tools.get(call.name)
       if (!call || !tool) return { result: await work() }
-      if (canonical(call.args).length > ARGUMENTS_CHARS_MAX)
-        return { error: codec.writeError(tooLong) }
-      return await sell(tool, call, work)
+      const { args } = call
+      if (!args) return { error: codec.writeError(noArguments) }
+      if (canonical(args).length > ARGUMENTS_CHARS_MAX) return { error: codec.writeError(tooLong) }
+      return await sell(tool, { ...call, args }, work)
     },
   }
 }
@@ -180,12 +181,15 @@ interface Call {
   readonly message: JsonObject
 }
 
-/** Undefined for every other message. */
-function callOf(message: JsonObject): Call | undefined {
+/** Undefined for every other message. A tool does not become free by arguments that are none: they are left out here. */
+function callOf(
+  message: JsonObject,
+): (Omit<Call, 'args'> & { readonly args?: JsonObject }) | undefined {
   const { method, params } = message
   if (method !== 'tools/call' || !isObject(params)) return undefined
   const { name, arguments: args = {} } = params
-  return typeof name === 'string' && isObject(args) ? { name, args, message } : undefined
+  if (typeof name !== 'string') return undefined
+  return { name, message, ...(isObject(args) && { args }) }
 }
 
 function toolOf(said: string | PaidTool): PaidTool {
@@ -199,6 +203,10 @@ function pricesOf(said: string | readonly string[]): readonly Price[] {
   return (typeof said === 'string' ? [said] : said).map(readPrice)
 }
 
+const noArguments = problem(
+  'credential-malformed',
+  'The arguments of a paid call are an object. Nothing was taken.',
+)
 const tooLong = problem('body-too-large', 'The arguments are longer than a paid call may have.')
 const tooLate = problem(
   'work-timed-out',

@@ -67,6 +67,8 @@ const routes: Routes = {
   'GET /large': '0.01 USD',
   'GET /pass': { plan: 'day' },
   'GET /in': { price: '0.01 USD', takes: ['day'] },
+  'GET /other-pass': { plan: 'music' },
+  'GET /song': { price: '0.01 USD', takes: ['music'] },
 }
 
 async function open(
@@ -80,7 +82,10 @@ async function open(
   const seller = await createSeller({
     ...{ secret: SECRET, rails: [rail], ledger, clock, mints, page: () => page },
     protocols: [protocol, oauth({ mints })],
-    plans: { day: { price: '1.00 USD', validForMs: 86_400_000 } },
+    plans: {
+      day: { price: '1.00 USD', validForMs: 86_400_000 },
+      music: { price: '1.00 USD', validForMs: 86_400_000 },
+    },
     ...more,
   })
   t.after(() => seller.close())
@@ -415,7 +420,7 @@ describe('the cookie', () => {
     assert.match(paid, /Path=\/pass;/)
     assert.match(
       token,
-      /^tolsey-token=\*\.[^;]+; Path=\/; Max-Age=86\d{3}; HttpOnly; SameSite=Strict; Secure$/,
+      /^tolsey-token-[\w-]{17}=\*\.[^;]+; Path=\/; Max-Age=86\d{3}; HttpOnly; SameSite=Strict; Secure$/,
     )
     const cookie = cookieOf(bought)
     assert.equal(await (await shop.ask('/in', navigating(cookie))).text(), 'content of /in')
@@ -424,5 +429,87 @@ describe('the cookie', () => {
     assert.match(await elsewhere.text(), /payment-required/)
     assert.equal((await shop.ask('/in', { ...navigating(cookie), accept: '*/*' })).status, 402)
     assert.equal(shop.moved.size, 1)
+  })
+
+  test('of a plan is kept where it is good for nothing, and beside a payment that is spoilt', async (t) => {
+    const shop = await open(t)
+    const pass = cookieOf(await shop.ask('/pass', paying('one')))
+    const elsewhere = await shop.ask('/b', navigating(pass))
+    assert.equal(elsewhere.status, 402)
+    assert.deepEqual(elsewhere.headers.getSetCookie(), [])
+    const paid = cookieOf(await shop.ask('/b', paying('two')))
+    const bound = paid.split('=')[1]?.split('.')[0] ?? ''
+    const purse = Buffer.from(JSON.stringify({ 'Fake-Payment': 'bad' })).toString('base64url')
+    const both = `tolsey-paid=${bound}.${purse}; ${pass}`
+    const spoilt = await shop.ask('/b', navigating(both))
+    assert.equal(spoilt.status, 402)
+    const [dropped = '', ...others] = spoilt.headers.getSetCookie()
+    assert.match(dropped, /^tolsey-paid=; Path=\/b; Max-Age=0/)
+    assert.deepEqual(others, [])
+    assert.equal((await shop.ask('/in', navigating(pass))).status, 200)
+  })
+
+  test('of a plan opens what a payment had opened once', async (t) => {
+    const shop = await open(t)
+    const once = cookieOf(await shop.ask('/in', paying('one')))
+    assert.equal((await shop.ask('/in', navigating(once))).status, 200)
+    shop.clock.pass(TRAY_MS)
+    assert.equal((await shop.ask('/in', navigating(once))).status, 410)
+    const [, pass = ''] = cookieOf(await shop.ask('/pass', paying('two'))).split('; ')
+    assert.match(pass, /^tolsey-token-/)
+    const again = await shop.ask('/in', navigating(`${once}; ${pass}`))
+    assert.equal(again.status, 200)
+    assert.equal(await again.text(), 'content of /in')
+    // Where the pass is good for nothing, what was delivered stays so.
+    const other = cookieOf(await shop.ask('/b', paying('three')))
+    assert.equal((await shop.ask('/b', navigating(other))).status, 200)
+    shop.clock.pass(TRAY_MS)
+    assert.equal((await shop.ask('/b', navigating(`${other}; ${pass}`))).status, 410)
+    assert.equal(shop.moved.size, 3)
+  })
+
+  test('of a plan shows what it was bought with, for as long as it is good', async (t) => {
+    const shop = await open(t)
+    const pass = cookieOf(await shop.ask('/pass', paying('one')))
+    assert.equal(await (await shop.ask('/pass', navigating(pass))).text(), 'content of /pass')
+    shop.clock.pass(TRAY_MS)
+    assert.equal(await (await shop.ask('/pass', navigating(pass))).text(), 'content of /pass')
+    assert.equal(shop.moved.size, 1)
+  })
+
+  test('of a plan stays beside that of another, of this seller or of another at the same host', async (t) => {
+    const shop = await open(t)
+    const secret = `${SECRET}!`
+    const mints = [createOpaques({ secrets: [secret] })]
+    const protocols = [protocol, oauth({ mints })]
+    const neighbour = await open(t, { secret, mints, protocols, realm: 'next' })
+    const jar = new Map<string, string>()
+    const keep = (answer: Response): void => {
+      for (const line of answer.headers.getSetCookie()) {
+        const [pair = ''] = line.split(';')
+        const [name = '', value = ''] = pair.split('=')
+        if (line.includes('Max-Age=0')) jar.delete(name)
+        else if (line.includes('Path=/;')) jar.set(name, value)
+      }
+    }
+    const go = async (at: Shop, path: string): Promise<number> => {
+      const cookie = [...jar].map(([name, value]) => `${name}=${value}`).join('; ')
+      const answer = await at.ask(path, navigating(cookie))
+      keep(answer)
+      return answer.status
+    }
+    keep(await shop.ask('/pass', paying('one')))
+    assert.equal(await go(shop, '/in'), 200)
+    keep(await shop.ask('/other-pass', paying('two')))
+    keep(await neighbour.ask('/pass', paying('three')))
+    assert.equal(await go(neighbour, '/song'), 402)
+    assert.equal(await go(shop, '/b'), 402)
+    for (const [at, path] of [
+      [shop, '/in'],
+      [shop, '/song'],
+      [neighbour, '/in'],
+    ] as const)
+      assert.equal(await go(at, path), 200)
+    assert.equal(shop.moved.size, 2)
   })
 })

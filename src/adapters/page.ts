@@ -6,7 +6,7 @@ import { isObject, readJson } from '../core/json.ts'
 import { writeMoney } from '../core/money.ts'
 import type { Clock, Fields, Page, Protocol } from '../core/ports.ts'
 import { problems } from '../core/problem.ts'
-import type { Problem } from '../core/problem.ts'
+import type { Code, Problem } from '../core/problem.ts'
 import type { Receipt } from '../core/receipt.ts'
 import type { Resource } from '../core/resource.ts'
 import type { Answer, Pair } from './answer.ts'
@@ -15,8 +15,10 @@ import type { Answer, Pair } from './answer.ts'
 export const PAGE_FIELD = 'Tolsey-Page'
 /** Holds what was paid with, for the address that it was paid for. */
 export const PAID_COOKIE = 'tolsey-paid'
-/** Holds a token that was bought on a page, for all of the host. */
+/** Holds a token that was bought on a page, for all of the host. Behind it stands of which seller and plan it is. */
 export const TOKEN_COOKIE = 'tolsey-token'
+/** Most cookies of one request that are tried. */
+export const CARRIED_MAX = 8
 /** Longest value of a cookie, in characters: browsers take 4,096 with its name and attributes. */
 export const COOKIE_CHARS_MAX = 3_800
 /** Longest `Cookie` field that is looked at, in characters. */
@@ -49,6 +51,8 @@ export interface Desk {
   receive<C extends Coming>(incoming: C): C
   /** Whether a cookie brought what the request pays with. */
   carries(incoming: Coming): boolean
+  /** The request with what its next cookie pays with, where the one that it has been read out of does not pay. */
+  other<C extends Coming>(incoming: C): C | undefined
   /** What waits for whoever brings this cookie; and the receipt, for a page that brings the same payment once more. */
   waiting(incoming: Coming): Answer | undefined
   /** What was paid with, as it goes into a cookie; undefined where a page did not ask for that, or it is too long. */
@@ -74,6 +78,7 @@ export interface Sold {
   readonly fields: readonly Pair[]
   /** A token that was bought with it, and until when it is good. */
   readonly token?: string
+  readonly tokenPlan?: string | undefined
   readonly tokenUntilAt?: number | undefined
   /** The first byte leaves. */
   delivered(): void
@@ -96,11 +101,42 @@ interface Waiting {
   delivered?: () => void
 }
 
-/** Requests whose fields were read out of a cookie. */
-const carried = new WeakSet<object>()
+/** What a cookie holds. */
+interface Carried {
+  readonly name: string
+  readonly text: string
+  /** Fields that a payment came with. */
+  readonly pairs: ReadonlyMap<string, string>
+}
+
+/** Requests whose fields were read out of a cookie: as they came, that cookie, and those behind it. */
+const carried = new WeakMap<
+  object,
+  { readonly came: Coming; readonly cookie: Carried; readonly others: readonly Carried[] }
+>()
+
+function carry<C extends Coming>(came: C, cookies: readonly Carried[]): C | undefined {
+  const [cookie, ...others] = cookies
+  if (!cookie) return undefined
+  const { fields } = came
+  const paying: Fields = {
+    get: (name) => cookie.pairs.get(name.toLowerCase()) ?? fields.get(name),
+  }
+  // What the server tells of the request only when it is asked stays so.
+  const received = Object.create(came, { fields: { value: paying } }) as C
+  carried.set(received, { came, cookie, others })
+  return received
+}
 
 /** Makes the desk. */
-export function createDesk(page: Page, protocols: readonly Protocol[], clock: Clock): Desk {
+export function createDesk(
+  page: Page,
+  protocols: readonly Protocol[],
+  clock: Clock,
+  realm: string,
+): Desk {
+  // Several sellers may share a host, and one may sell several plans: no token takes the place of another.
+  const tokenCookie = `${TOKEN_COOKIE}-${shortHash(realm)}-`
   const brought = protocols.flatMap((p) => p.fields.request.map((name) => name.toLowerCase()))
   const told = new Set(protocols.flatMap((p) => p.fields.response.map((n) => n.toLowerCase())))
   const tray = createTray(clock)
@@ -125,25 +161,26 @@ export function createDesk(page: Page, protocols: readonly Protocol[], clock: Cl
       // An application may have a use of its own for this one, on every request.
       const isOther = (name: string): boolean => name !== 'authorization'
       if (brought.some((name) => isOther(name) && fields.get(name) != null)) return incoming
-      const [text] = cookiesOf(fields.get('cookie') ?? '', incoming)
-      const pairs = text === undefined ? undefined : readPurse(text, brought)
-      if (!pairs || [...pairs.keys()].some((name) => fields.get(name) != null)) return incoming
-      const paying: Fields = {
-        get: (name) => pairs.get(name.toLowerCase()) ?? fields.get(name),
-      }
-      // What the server tells of the request only when it is asked stays so.
-      const received = Object.create(incoming, { fields: { value: paying } }) as typeof incoming
-      carried.add(received)
-      return received
+      const cookies = cookiesOf(fields.get('cookie') ?? '', incoming, tokenCookie).flatMap(
+        ([name, text]) => {
+          const pairs = readPurse(text, brought)
+          const isFit = pairs && ![...pairs.keys()].some((one) => fields.get(one) != null)
+          return isFit ? [{ name, text, pairs }] : []
+        },
+      )
+      return carry(incoming, cookies) ?? incoming
     },
 
     carries: (incoming) => carried.has(incoming),
 
+    other<C extends Coming>(incoming: C) {
+      const found = carried.get(incoming)
+      return found && carry(found.came as C, found.others)
+    },
+
     waiting(incoming) {
-      if (carried.has(incoming)) {
-        const [text = ''] = cookiesOf(incoming.fields.get('cookie') ?? '', incoming)
-        return tray.take(text)
-      }
+      const brought = carried.get(incoming)
+      if (brought) return tray.take(brought.cookie.text)
       if (!isPage(incoming)) return undefined
       for (const { fields } of protocols) {
         const told = tray.told(cookieFor(incoming, fields.request))
@@ -159,14 +196,16 @@ export function createDesk(page: Page, protocols: readonly Protocol[], clock: Cl
     },
 
     hand({ cookie }, sold) {
-      const { answer, resource, receipt, fields, token, tokenUntilAt } = sold
+      const { answer, resource, receipt, fields, token, tokenPlan = '', tokenUntilAt } = sold
       const secure = isSecure(resource)
       const bought = token && `*.${writePurse([['Authorization', `Bearer ${token}`]])}`
       const isKept = bought !== undefined && bought.length <= COOKIE_CHARS_MAX
       const leftS = Math.floor(((tokenUntilAt ?? 0) - clock.now()) / 1000)
       const cookies = [
         cookieOf(PAID_COOKIE, cookie, resource.path, PAID_COOKIE_S, secure),
-        ...(isKept && leftS > 0 ? [cookieOf(TOKEN_COOKIE, bought, '/', leftS, secure)] : []),
+        ...(isKept && leftS > 0
+          ? [cookieOf(tokenCookie + shortHash(tokenPlan), bought, '/', leftS, secure)]
+          : []),
       ]
       const body = JSON.stringify({ ...(receipt && { receipt: tell(receipt) }) })
       const said: Answer = {
@@ -187,8 +226,10 @@ export function createDesk(page: Page, protocols: readonly Protocol[], clock: Cl
     show(incoming, answer, why) {
       const { problem, challenge, resource, request } = why
       const language = languageOf(incoming)
-      const isSpoilt = carried.has(incoming) && problems[problem.code].retry === 'new'
-      const head = [...varied(answer.head), ...(isSpoilt ? droppedBy(resource) : [])]
+      const brought = carried.get(incoming)
+      const isSpoilt = !KEEPING.has(problem.code) && problems[problem.code].retry === 'new'
+      const dropped = brought && isSpoilt ? droppedBy(brought.cookie.name, resource) : []
+      const head = [...varied(answer.head), ...dropped]
       if (language === '') return { ...answer, head }
       const fields = pairsOf(answer.head).filter(([name]) => told.has(name.toLowerCase()))
       const { html, fields: own } = page.write({
@@ -288,26 +329,35 @@ function isNavigation(fields: Fields): boolean {
   )
 }
 
-/** What our cookies hold for this address: the payment for it before a token. */
-function cookiesOf(field: string, incoming: Coming): readonly string[] {
+/** What our cookies hold for this address, by their names: the payment for it before a token. */
+function cookiesOf(
+  field: string,
+  incoming: Coming,
+  tokenCookie: string,
+): readonly (readonly [name: string, text: string])[] {
   if (field === '' || field.length > COOKIES_CHARS_MAX) return []
   const values = new Map<string, string>()
   for (const part of field.split(';')) {
     const at = part.indexOf('=')
     const name = part.slice(0, at).trim()
-    if (name !== PAID_COOKIE && name !== TOKEN_COOKIE) continue
+    if (name !== PAID_COOKIE && !name.startsWith(tokenCookie)) continue
     const value = part.slice(at + 1).trim()
     const [bound] = value.split('.', 1)
     const wanted = name === PAID_COOKIE ? bindingOf(incoming) : '*'
     // Those of longer paths come first (RFC 6265, 5.4).
     if (bound === wanted && !values.has(name)) values.set(name, value)
   }
-  return [PAID_COOKIE, TOKEN_COOKIE].flatMap((name) => values.get(name) ?? [])
+  const rankOf = ([name]: readonly [string, string]): number => (name === PAID_COOKIE ? 0 : 1)
+  return [...values].toSorted((a, b) => rankOf(a) - rankOf(b)).slice(0, CARRIED_MAX)
 }
 
 /** Which address a payment is for: its cookie comes to all that lies below the path, and to every query. */
 function bindingOf({ authority = '', target }: Coming): string {
   return hash('sha256', `${authority.toLowerCase()} ${target}`, 'base64url').slice(0, 12)
+}
+
+function shortHash(text: string): string {
+  return hash('sha256', text, 'base64url').slice(0, 8)
 }
 
 /** Whether the page may be sent packed: most of it is the same for everybody, and nothing of it is secret for long. */
@@ -361,13 +411,16 @@ function cookieOf(
   return `${name}=${value}; Path=${safe}; Max-Age=${maxAgeS}; HttpOnly; SameSite=Strict${secure ? '; Secure' : ''}`
 }
 
+/**
+ * With these a token is as good as before: it opens other addresses, or what costs less. Nobody but its cookie has it, so that who
+ * bought it could not bring it again.
+ */
+const KEEPING: ReadonlySet<Code> = new Set(['payment-required', 'token-exhausted'])
+
 /** What does not pay any more is not brought again. */
-function droppedBy(resource: Resource): readonly string[] {
-  const secure = isSecure(resource)
-  return [
-    ...['Set-Cookie', cookieOf(PAID_COOKIE, '', resource.path, 0, secure)],
-    ...['Set-Cookie', cookieOf(TOKEN_COOKIE, '', '/', 0, secure)],
-  ]
+function droppedBy(name: string, resource: Resource): readonly string[] {
+  const path = name === PAID_COOKIE ? resource.path : '/'
+  return ['Set-Cookie', cookieOf(name, '', path, 0, isSecure(resource))]
 }
 
 function isSecure({ url }: Resource): boolean {

@@ -92,6 +92,12 @@ describe('tenants of a document', () => {
       'path: /city, default: free,',
       /› city › default:/,
     ],
+    [
+      'the file of another’s events',
+      /{ (secret: { env: S[23] })/g,
+      '{ events: { file: events.ndjson }, $1',
+      /^10 tenants › city › events: .*"acme"'s too/,
+    ],
     ['a name in capitals', 'acme:', 'ACME:', /A tenant is named in small letters/],
     [
       'a price that is none',

@@ -8,10 +8,10 @@ export interface Tenant {
   readonly document: Document
 }
 
-/** The tenants of a document. Where it listens, its books, its proxies and limits of size and time are the gateway's. */
+/** The tenants of a document. Where it listens, its books, its Redis, its proxies and limits of size and time are the gateway's. */
 export function tenantsOf(document: Document): readonly Tenant[] {
-  const { listen, origin, ledger, proxies, timeouts, sizes, tenants = {} } = document
-  const shared = { listen, origin, ledger, proxies, timeouts, sizes }
+  const { listen, origin, ledger, redis, proxies, timeouts, sizes, tenants = {} } = document
+  const shared = { listen, origin, ledger, redis, proxies, timeouts, sizes }
   return Object.entries(tenants).map(([name, entry]) => {
     const { path, origin: own = origin, ...rest } = entry
     const realm = rest.realm ?? (path === undefined ? undefined : realmOf(own) + path)
@@ -46,6 +46,9 @@ export function examineTenants(document: Document, text: Text): readonly Mistake
     ),
     ...twice(document, text, 'vault', ({ vault }) =>
       vault === undefined ? [] : [typeof vault === 'string' ? vault : vault.directory],
+    ),
+    ...twice(document, text, 'events', ({ events }) =>
+      events?.file === undefined ? [] : [events.file],
     ),
     ...twice(document, text, 'admin', ({ admin }) => (admin === undefined ? [] : [`${admin}`])),
   ]

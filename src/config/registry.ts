@@ -74,6 +74,8 @@ export interface OpenOptions {
   readonly observe?: Observe
   /** Books in the place of those that the document names. */
   readonly ledger?: Ledger
+  /** Below which all that it answers is: what it shares with its other processes is told apart by it too. */
+  readonly path?: string
 }
 
 /** A seller with its books, open. */
@@ -150,10 +152,11 @@ export async function readBeside(source: Source, file: string, at: Steps): Promi
 async function openShared(
   { document }: Source,
   secrets: Secrets,
-  { clock }: Pick<OpenOptions, 'clock'>,
+  { clock, path = '' }: Pick<OpenOptions, 'clock' | 'path'>,
 ): Promise<Shared | undefined> {
   const { ledger, redis, origin } = document
-  const [scope = ''] = [origin].flat()
+  const [first = ''] = [origin].flat()
+  const scope = first + path
   const timed = clock ? { clock } : {}
   if (redis !== undefined) {
     const { sharedRedis } = await import('../ledger/shared-redis.ts')

@@ -34,7 +34,7 @@ import { isDraw } from './account.ts'
 import { createAccounts } from './accounts.ts'
 import { createClosing } from './closing.ts'
 import { createDelivery, createFlag, isPaid, isTurn } from './delivery.ts'
-import { lifeOf, lives } from './life.ts'
+import { isGivenBack, lifeOf, lives } from './life.ts'
 import {
   DEFERRED_MAX,
   DELIVER_MS,
@@ -135,7 +135,7 @@ export function createGate(parts: GateParts): Gate {
   const accounts = createAccounts(house, refusals, shelf)
   const delivery = createDelivery(house, refusals, shelf)
   const names = createNames(house, delivery, refusals)
-  const standing = createStanding(house)
+  const standing = createStanding(house, accounts)
   const closing = createClosing(house, (key, offer) => standing.watch(key, offer))
   const refunds = createRefunds(house, accounts)
   const rests = createRests(house, accounts, refunds)
@@ -232,6 +232,12 @@ export function createGate(parts: GateParts): Gate {
     const account = await (intoOf({ ...ask, credential }) === undefined
       ? accounts.open(deposit)
       : accounts.topUp(deposit))
+    const sale = await ledger.find(held.key)
+    const isUndone = sale && delivery.lifeOf(sale) === 'undone'
+    if (sale && (isUndone || isGivenBack(sale))) {
+      await accounts.goesBack(sale, false)
+      return await refusals.refuse(ask, isUndone ? undone : givenBack)
+    }
     const { expiresAt, payerKeys } = account
     const rights = payerKeys ? { ...plan.rights, payerKeys } : plan.rights
     const grant = grantOf({ ...plan, rights }, id, expiresAt)

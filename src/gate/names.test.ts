@@ -129,6 +129,22 @@ describe('a request that is named and paid anew', () => {
     assert.deepEqual([...w.moved.keys()], ['n2'])
   })
 
+  test('is not paid once more by an earlier payment that came to nothing, when the next one was taken', async () => {
+    const w = open()
+    const first = await w.named('n1', 'order')
+    await end(passed(await w.gate.admit(first)), false)
+    assert.equal(await serve(w.gate, await w.named('n2', 'order')), 'served')
+    assert.equal(await serve(w.gate, first), 'kept the goods')
+    assert.deepEqual([...w.moved.keys()], ['n2'])
+    // Where no other was taken, the same payment is good for another try.
+    const alone = await w.named('n3', 'other')
+    await end(passed(await w.gate.admit(alone)), false)
+    assert.equal(await serve(w.gate, alone), 'served')
+    assert.equal(await serve(w.gate, await w.named('n4', 'other')), 'kept the goods')
+    assert.deepEqual([...w.moved.keys()], ['n2', 'n3'])
+    await w.sound()
+  })
+
   test('whose outcome is not known is no reason to take another payment', async () => {
     const w = open({
       settle: async (_, __, ___, log) => {

@@ -68,6 +68,13 @@ export function createNames(
     return { entry: await delivery.fetchNamed(work, sale) }
   }
 
+  /** Whether a payment that had a name came to nothing, so that another may have been taken for the request. */
+  async function isOver(key: string): Promise<boolean> {
+    const sale = await ledger.find(key)
+    const life = sale && delivery.lifeOf(sale)
+    return life !== undefined && (life === 'free' || isNothing.has(life))
+  }
+
   return {
     async take(work) {
       const { ask, payer, rail } = work
@@ -82,8 +89,13 @@ export function createNames(
         if (made.outcome !== 'replayed') return { entry: await refusals.refuse(ask, otherRequest) }
         const { note, state, claim: theirs } = made.held
         const sale = textIn(note, 'sale')
-        if (sale === work.key)
-          return state === 'pending' ? { key, claim: theirs, isNew: false } : undefined
+        if (sale === work.key) {
+          const isOpen = state === 'pending' || !(await isOver(sale))
+          // One that was kept is not kept twice: what comes to nothing meanwhile is not claimed anew under it.
+          if (isOpen) return { key, claim: theirs, isNew: false }
+          // The next name may be another payment's by now, which was taken in its place.
+          continue
+        }
         const holder = await before(work, sale)
         if (holder) return holder
       }

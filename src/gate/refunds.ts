@@ -175,20 +175,23 @@ export function createRefunds(house: House, accounts: Pick<AccountBooks, 'goesBa
     return heldOf(readRefund(refund.note).of)
   }
 
-  /** What goes back whole buys nothing more: written down before the money leaves. */
+  /**
+   * What goes back whole buys nothing more: written down before the money leaves. The sale first: whoever books it just now looks
+   * at it once more after the account stands.
+   */
   async function mark(refund: Held): Promise<void> {
     const sale = await saleOf(refund)
     if (isUndone(sale) || (await sumOf(sale.key)) < sale.posted) return
+    if (!isGivenBack(sale))
+      await ledger.step(sale.key, { type: 'refunded', data: { refund: refund.key } }, sale.claim)
     await accounts.goesBack(sale, false)
-    if (isGivenBack(sale)) return
-    await ledger.step(sale.key, { type: 'refunded', data: { refund: refund.key } }, sale.claim)
   }
 
   /** Less than all of it goes back, now that this does not: before the claim is let go, so that a crash cannot forget it. */
   async function unmark(refund: Held): Promise<void> {
     const sale = await saleOf(refund)
     if (!isGivenBack(sale)) return
-    await accounts.goesBack(sale, true)
+    if (!isUndone(sale)) await accounts.goesBack(sale, true)
     await ledger.step(sale.key, { type: 'refund-failed', data: { refund: refund.key } }, sale.claim)
   }
 

@@ -1,5 +1,6 @@
 // What is left on tokens goes back, over a rail whose refunds end as they are told to, and books that fail once.
 import assert from 'node:assert/strict'
+import { hash } from 'node:crypto'
 import { describe, test } from 'node:test'
 import { readPrice } from '../core/money.ts'
 import type { Bought, Gate, Log, Rail } from '../core/ports.ts'
@@ -14,10 +15,11 @@ import {
   failing,
   passed,
   plan,
+  planned,
   priced,
   serve,
 } from './fixture.test.ts'
-import { REFUND_TURN_MS } from './limits.ts'
+import { DELIVER_MS, LOOK_FIRST_MS, REFUND_TURN_MS, SETTLE_MS, WORK_MS } from './limits.ts'
 
 const purse = plan('purse', { balance: readPrice('2 USD') })
 const tries = plan('tries', { uses: 3 })
@@ -198,6 +200,32 @@ describe('what is left of a token', () => {
     await w.sound()
   })
 
+  test('is not sent in parts by a process whose time is over, when another has put it on the token again', async () => {
+    for (const isLate of [false, true]) {
+      let calls = 0
+      const no = problem('settlement-failed', 'No way.')
+      const w = world({
+        async refund(_offer, _to, _amount, key) {
+          calls++
+          if (calls === 1 && isLate) {
+            w.clock.pass(REFUND_TURN_MS)
+            await w.open(w.books).recover()
+          }
+          if (calls < 4 || !isLate) return { state: 'failed', problem: no }
+          w.sent.push({ key, to: 'late', amount: 1n })
+          return { state: 'settled', reference: 'late', payer: 'buyer', settledAt: 1 }
+        },
+      })
+      const bought = await w.buy('n1', purse)
+      w.clock.pass(1)
+      await w.buy('n2', purse, bought.account.id)
+      assert.equal(said(await w.gate.refundRest(order(bought))), isLate ? 'open' : 'failed')
+      assert.equal(await w.left(bought), 4n * 10n ** 18n)
+      assert.equal(w.sent.length, 0)
+      await w.sound()
+    }
+  })
+
   test('of a token that was revoked is for its operator alone', async () => {
     const w = world()
     const bought = await w.buy('n', purse)
@@ -259,6 +287,64 @@ describe('the payment for a plan that is given back', () => {
     await w.sound()
   })
 
+  test('whole, before it is booked, buys no token', async () => {
+    for (const at of ['transfer', 'post'] as const) {
+      const w = world()
+      // A seller who gives it back as soon as he hears of it; once before the account stands, and once beside it.
+      let back: Promise<unknown> | undefined
+      const eager = new Proxy(w.books, {
+        get(target, name) {
+          const value: unknown = Reflect.get(target, name)
+          if (name !== at || typeof value !== 'function') return value
+          return async (...given: readonly unknown[]) => {
+            const [what] = given
+            const key = typeof what === 'string' ? what : (what as { readonly key: string }).key
+            if (key.startsWith('account/'))
+              await (back ??= w.gate.refund({ key: 'n', idempotencyKey: 'one' }))
+            return (await Reflect.apply(value, target, given)) as unknown
+          }
+        },
+      })
+      const to = ask(planned(purse))
+      const credential = await w.pay('n', to)
+      const bought = await w.open(eager).sell({ ...to, credential })
+      assert.ok(back)
+      assert.equal(w.sum(), 1_000_000n)
+      assert.equal(bought.kind === 'refused' && bought.problem.code, 'settlement-failed', at)
+      const id = hash('sha256', 'n', 'hex')
+      assert.equal(await serve(w.gate, ask(read, { grant: { id, rights: {} } })), 'token-invalid')
+      await w.sound()
+    }
+  })
+
+  test('whole, while it is booked, buys no token', async () => {
+    const w = world()
+    const to = ask(planned(purse))
+    const credential = await w.pay('n', to)
+    const broken = failing(w.books, { verb: 'transfer', call: 2, isDone: false })
+    await w.open(broken.ledger).sell({ ...to, credential })
+    assert.ok(broken.hit())
+    w.clock.pass(WORK_MS + DELIVER_MS + SETTLE_MS)
+    let kind: string | undefined
+    const slow = new Proxy(w.books, {
+      get(target, name) {
+        const value: unknown = Reflect.get(target, name)
+        if (name !== 'step' || typeof value !== 'function') return value
+        return async (...given: readonly unknown[]) => {
+          // The payer shows his payment once more, between the look at his account and the mark.
+          if (given[0] === 'n') kind ??= (await w.gate.sell({ ...to, credential })).kind
+          return (await Reflect.apply(value, target, given)) as unknown
+        }
+      },
+    })
+    assert.equal((await w.open(slow).refund({ key: 'n', idempotencyKey: 'one' })).kind, 'refunded')
+    assert.equal(kind, 'bought')
+    const id = hash('sha256', 'n', 'hex')
+    const late = w.open(w.books)
+    assert.equal(await serve(late, ask(read, { grant: { id, rights: {} } })), 'token-invalid')
+    await w.sound()
+  })
+
   test('in part, leaves the token as it is', async () => {
     const w = world()
     const bought = await w.buy('n', purse)
@@ -269,5 +355,38 @@ describe('the payment for a plan that is given back', () => {
     assert.equal(said(await w.gate.refundRest(order(bought))), 'refunded')
     assert.equal(w.sum(), 1_000_000n)
     await w.sound()
+  })
+})
+
+describe('the payment for a plan that comes undone', () => {
+  test('takes its token with it, by every process, and whoever shows it buys nothing', async () => {
+    let isGone = false
+    const gone = { state: 'gone', problem: problem('settlement-failed', 'Gone.') } as const
+    const w = world({ stands: async () => (isGone ? gone : { state: 'open' }) })
+    const bought = await w.buy('n', purse)
+    const other = await w.buy('m', tries)
+    assert.equal(await w.draw(bought), 'serve')
+    isGone = true
+    w.clock.pass(LOOK_FIRST_MS)
+    // The process that looks dies before it has booked it back, and another goes on.
+    const broken = failing(w.books, { verb: 'post', call: 1, isDone: false })
+    await w.open(broken.ledger).recover()
+    await w.gate.recover()
+    assert.equal((await w.gate.accounts.find(other.account.id))?.revoked, true)
+    w.clock.pass(1_000)
+    assert.equal(await w.draw(bought), 'token-invalid')
+    assert.equal(await w.draw(bought, w.open(w.books)), 'token-invalid')
+    const to = ask(planned(purse))
+    const again = await w.gate.sell({ ...to, credential: await w.pay('n', to) })
+    assert.equal(again.kind, 'refused')
+    await w.sound()
+  })
+
+  test('leaves the token as it is while it stands', async () => {
+    const w = world({ stands: async () => ({ state: 'final' }) })
+    const bought = await w.buy('n', purse)
+    w.clock.pass(LOOK_FIRST_MS)
+    await w.gate.recover()
+    assert.equal(await w.draw(bought), 'serve')
   })
 })

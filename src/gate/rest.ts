@@ -189,7 +189,7 @@ export function createRests(
     if (turn.outcome !== 'made') return held.state === 'pending' ? openRest(held) : await tell(held)
     try {
       return held.state === 'pending'
-        ? await close(held, await order(held), untilAt - REFUND_MARGIN_MS)
+        ? await closeBy(held, untilAt - REFUND_MARGIN_MS)
         : await tell(held)
     } finally {
       // What is not given up now runs out.
@@ -199,9 +199,14 @@ export function createRests(
     }
   }
 
+  async function closeBy(held: Held, untilAt: number): Promise<RestOutcome> {
+    // What another has put on the token again meanwhile must not be sent.
+    return await close(held, await order(held, () => clock.now() < untilAt), untilAt)
+  }
+
   async function order(
     held: Held,
-    isWanted: (payment: string) => boolean = () => true,
+    isWanted: (payment: string) => boolean,
   ): Promise<readonly RefundOutcome[]> {
     const { account, parts, rest } = readRest(held.note)
     const idempotencyKey = `rest.${held.key.slice(restsOf(account).length)}`
@@ -233,7 +238,7 @@ export function createRests(
   ): Promise<RestOutcome> {
     const { account, parts } = readRest(held.note)
     // Somebody else may be at it by now.
-    if (clock.now() >= untilAt) return openRest(held)
+    if (clock.now() >= untilAt || outcomes.length < parts.length) return openRest(held)
     const good = outcomes.filter((one) => one.kind !== 'denied')
     const back = good.filter((one) => one.kind === 'refunded')
     if (back.length < good.length) return { kind: 'open', account, parts: good }

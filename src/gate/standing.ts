@@ -3,6 +3,7 @@ import type { Offer } from '../core/offer.ts'
 import type { Held, Leg, Ledger, Row, Transfer } from '../core/ports.ts'
 import { WORLD } from '../core/ports.ts'
 import { PaymentError } from '../core/problem.ts'
+import type { AccountBooks } from './accounts.ts'
 import { deliverByOf, lifeOf } from './life.ts'
 import {
   LOOK_AT_ONCE,
@@ -39,7 +40,10 @@ interface Watched {
 }
 
 /** Makes the looking. The list is in memory, and made again from the journal by whoever starts. */
-export function createStanding({ ledger, rails, clock, observe, fault }: House): Standing {
+export function createStanding(
+  { ledger, rails, clock, observe, fault }: House,
+  accounts: Pick<AccountBooks, 'goesBack'>,
+): Standing {
   const list = new Map<string, Watched>()
   const looks = rails.all.some((rail) => 'stands' in rail)
   /** The row behind which the journal is still to be read; `start` before anything was, undefined when all is. */
@@ -139,8 +143,13 @@ export function createStanding({ ledger, rails, clock, observe, fault }: House):
     await ended(sale)
   }
 
-  /** The money first, then the mark: whoever dies between them is followed by one who finds the sale unmarked. */
-  async function ended({ key, claim }: Held): Promise<void> {
+  /**
+   * What it has bought first, which pays nothing more. The money then, and last the mark: whoever dies between them is followed by
+   * one who finds the sale unmarked.
+   */
+  async function ended(undone: Held): Promise<void> {
+    const { key, claim } = undone
+    await accounts.goesBack(undone, false)
     const done = await ledger.post(undoneOf(key))
     const sale = await ledger.find(key)
     assert(sale?.state === 'posted', 'what is posted stays so')

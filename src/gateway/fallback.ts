@@ -129,10 +129,13 @@ export function createFallbacks(bytesMax: number = FALLBACKS_BYTES_MAX): Fallbac
   }
 }
 
-/** An answer is that of an address at one upstream, as the payer's host names it. */
-function keyOf({ upstream, target, request }: Trip): string {
-  const { host = '', accept = '' } = request.headers
-  return JSON.stringify([upstream.name, target, host, accept])
+/**
+ * An answer is that of an address at one upstream, as the payer's host names it, and of what was paid for it: two routes may lead
+ * to one address, and the dearer one asks for more there.
+ */
+function keyOf({ upstream, route, target, request }: Trip): string {
+  const { host = '', accept = '', origin = '' } = request.headers
+  return JSON.stringify([upstream.name, route, target, host, accept, origin])
 }
 
 function send(

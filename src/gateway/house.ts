@@ -166,7 +166,7 @@ export function createHouse(settings: HouseSettings): House {
     let made: string | undefined
     const id = (): string => paid?.request ?? (made ??= newId())
     return {
-      ...{ request, response, upstream: passage.to, id },
+      ...{ request, response, upstream: passage.to, route: way.key, id },
       ...dressed(visit, way, id, own),
       answerFields: passage.gives,
       keeps: paid?.keeps ?? false,

@@ -115,8 +115,9 @@ export async function openOffice(
   return {
     observe,
     serve(request, response) {
-      const { pathname } = new URL(request.url ?? '/', 'http://admin')
-      if (pathname === '/metrics' && request.method === 'GET') {
+      // Not read as a URL: what is none would throw, and nobody is there to catch it.
+      const path = (request.url ?? '').replace(/\?.*$/, '')
+      if (path === '/metrics' && request.method === 'GET') {
         const { contentType, text } = counted.write(request.headers.accept)
         return void response.writeHead(200, { 'Content-Type': contentType }).end(text)
       }

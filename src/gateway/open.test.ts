@@ -261,15 +261,35 @@ describe('a route with a fallback', () => {
       ['/page/set', {}, { 'set-cookie': 'who=me' }],
       ['/page/private', {}, { 'cache-control': 'private' }],
       ['/page/vary', {}, { vary: 'X-Who' }],
+      ['/page/origin', { origin: 'https://me.example' }, { vary: 'Origin' }],
     ] as const) {
       state.headers = said
       assert.equal((await buy(path, asked)).status, 200)
     }
     state.headers = {}
     state.isGone = true
-    for (const name of ['cookie', 'name', 'set', 'private', 'vary'])
+    for (const name of ['cookie', 'name', 'set', 'private', 'vary', 'origin'])
       assert.equal((await buy(`/page/${name}`)).status, 502, name)
     assert.equal((await buy('/page/plain')).status, 200)
+  })
+
+  test('gives nobody what was bought on another route, though both lead to one address', async (t) => {
+    let isGone = false
+    const api = await upstream(t, (request, response) => {
+      if (isGone) response.destroy()
+      else response.end(`${String(request.headers['x-tier'])} goods`)
+    })
+    const routes = ['cheap', 'dear'].map(
+      (tier, i) =>
+        `  GET /${tier}/*: { price: ${i + 1}.00 USD, rewrite: "/goods/*", fallback: { cached: 1m },
+          headers: { request: { set: { X-Tier: ${tier} } } } }`,
+    )
+    const opened = await open(t, routes.join('\n'), '', { api })
+    const buyer = createBuyer()
+    assert.equal((await buyer.buy(opened.port, HOST, '/dear/a')).body, 'dear goods')
+    isGone = true
+    assert.equal((await buyer.buy(opened.port, HOST, '/dear/a')).body, 'dear goods')
+    assert.equal((await buyer.buy(opened.port, HOST, '/cheap/a')).status, 502)
   })
 
   test('passes on what is too large to be kept, whole', async (t) => {

@@ -118,7 +118,7 @@ function wrong({ text }: Source, error: RangeError): DocumentError {
 async function share(
   source: Source,
   print: string,
-  { before, clock, observe, ledger }: OpenHouseOptions,
+  { before, clock, observe, ledger, path }: OpenOneOptions,
 ): Promise<SharedParts> {
   const kept = before?.parts
   if (kept && kept.print === print) {
@@ -133,6 +133,7 @@ async function share(
     },
     ...(clock && { clock }),
     ...(ledger && { ledger }),
+    ...(path !== undefined && { path }),
   })
   return { ...parts, print, watch, users: 1 }
 }

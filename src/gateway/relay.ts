@@ -19,6 +19,8 @@ export interface Trip {
   readonly request: IncomingMessage
   readonly response: ServerResponse
   readonly upstream: Upstream
+  /** The key of the route. */
+  readonly route: string
   /** Path and query as the upstream is sent them. */
   readonly target: string
   /** Names and values in turn. */

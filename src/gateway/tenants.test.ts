@@ -2,7 +2,10 @@ import assert from 'node:assert/strict'
 import { request } from 'node:http'
 import { describe, test } from 'node:test'
 import type { TestContext } from 'node:test'
+import { setTimeout as after } from 'node:timers/promises'
+import { binaryOf, startServer } from '../../test/nats.ts'
 import { freePort } from '../../test/ports.ts'
+import { SHARE_MS } from '../adapters/shared-rates.ts'
 import { DocumentError } from '../config/registry.ts'
 import type { Settlement } from '../core/ports.ts'
 import {
@@ -183,6 +186,15 @@ describe('tenants', () => {
     await assert.rejects(desk(acme, environment['BOLT_DESK'] ?? ''), /401/)
   })
 
+  test('are not stopped by whoever asks a desk for what is no address', async (t) => {
+    const market = await open(t)
+    const port = market.desks.acme
+    const headers = { host: `127.0.0.1:${port}` }
+    for (const path of ['//', '//[', '/\\\\:x'])
+      assert.equal((await ask({ port }, path, { headers })).status, 404, path)
+    assert.equal((await ask({ port }, '/metrics?x=1', { headers })).status, 200)
+  })
+
   test('hear of their own events only', async (t) => {
     const market = await open(t)
     await createBuyer().buy(market.port, ACME, '/a')
@@ -273,6 +285,101 @@ tenants:
     assert.equal(await second.ready(), undefined)
   })
 })
+
+test('a desk goes on with the parts that serve, where what was read anew could not be opened', async (t) => {
+  const facilitator = await startFacilitator(t)
+  const port = await freePort()
+  const api = 'upstreams: { api: "http://127.0.0.1:1" }'
+  const sourceOf = (limits: string, headers: string): ReturnType<typeof readSource> =>
+    readSource(
+      `listen: 0
+origin: http://${MAIN}
+secret: { env: SECRET }
+${rails(1, facilitator)}
+${api}
+routes: { GET /a: 0.01 USD }
+tenants:
+  acme: { secret: { env: ACME }, ${rails(2, facilitator)}, ${api}, origin: "http://${ACME}",
+    admin: ${port}, dashboard: { token: { env: ACME_DESK } }, limits: { unpaid: ${limits} },
+    routes: { GET /a: 0.02 USD } }
+  bolt: { secret: { env: BOLT }, ${rails(3, facilitator)}, ${api}, origin: "http://${BOLT}",
+    routes: { GET /a: { price: 0.03 USD, headers: { request: { set: { X-Key: ${headers} } } } } } }
+`,
+      'a.yaml',
+      {
+        directory: '.',
+        variable: (name) => ({ ...environment, SECRET: 'dW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA' })[name],
+      },
+    )
+  const ledger = memory()
+  const first = await openHouse(sourceOf('5/h', '{ env: CITY }'), { ledger })
+  t.after(async () => {
+    await first.house.close()
+    await first.close()
+  })
+  type Desks = { tenants: Map<string, { desk: { office: { use: (parts: unknown) => void } } }> }
+  const office = (first as unknown as Desks).tenants.get('acme')?.desk.office
+  assert.ok(office)
+  const used: unknown[] = []
+  const use = office.use.bind(office)
+  office.use = (parts) => {
+    used.push(parts)
+    use(parts)
+  }
+  const again = { ledger, before: first }
+  await assert.rejects(openHouse(sourceOf('6/h', '{ env: NOWHERE }'), again), DocumentError)
+  assert.deepEqual(used, [])
+  const second = await openHouse(sourceOf('6/h', '{ env: CITY }'), again)
+  t.after(async () => {
+    await second.house.close()
+    await second.close()
+  })
+  assert.equal(used.length, 1)
+})
+
+const redis = binaryOf('redis-server')
+const noRedis = redis === undefined ? 'No Redis on this machine.' : undefined
+
+test(
+  'limits are counted for each seller apart, and with the other gateways',
+  { skip: noRedis },
+  async (t) => {
+    const server = await startServer(redis ?? '', (port, directory) => [
+      ...['--port', `${port}`, '--bind', '127.0.0.1', '--dir', directory, '--save', ''],
+    ])
+    t.after(() => server.stop())
+    const facilitator = await startFacilitator(t)
+    const api = await upstream(t, (_, response) => response.end())
+    const tenant = (name: string, n: number, secret: string): string =>
+      `${name}: { secret: { env: ${secret} }, ${rails(n, facilitator)}, upstreams: { api: "${api}" },
+    path: /${name}, limits: { unpaid: 2/h }, routes: { GET /${name}/a: 0.04 USD } }`
+    const text = `listen: 0
+origin: http://${MAIN}
+secret: { env: SECRET }
+redis: redis://127.0.0.1:${server.port}
+${rails(1, facilitator)}
+upstreams: { api: "${api}" }
+routes: { GET /a: 0.01 USD }
+tenants:
+  ${tenant('acme', 2, 'ACME')}
+  ${tenant('bolt', 3, 'BOLT')}
+`
+    const [one, other] = [
+      await openDocument(t, text, { environment }),
+      await openDocument(t, text, { environment }),
+    ]
+    const status = async (gateway: Opened, path: string): Promise<number> => {
+      const said = await ask(gateway, path, { headers: { host: MAIN } })
+      // Until it is known to all.
+      await after(4 * SHARE_MS)
+      return said.status
+    }
+    assert.deepEqual([await status(one, '/acme/a'), await status(one, '/acme/a')], [402, 402])
+    assert.equal(await status(one, '/acme/a'), 429)
+    assert.deepEqual([await status(one, '/bolt/a'), await status(one, '/bolt/a')], [402, 402])
+    assert.deepEqual([await status(other, '/acme/a'), await status(other, '/acme/a')], [402, 429])
+  },
+)
 
 test('a gate gives back what was paid to its own tenant, though rails and secret were the same', async () => {
   const shared = memory()

@@ -90,6 +90,8 @@ async function openTenants(source: Source, options: OpenHouseOptions): Promise<T
       )
       tenants.set(tenant.name, one)
     }
+    // Not before: where one of them cannot be opened, the desks go on with the parts that serve.
+    for (const { open, desk } of tenants.values()) desk?.office.use(open.parts)
     return {
       ...main,
       ...{ books, tenants },
@@ -156,7 +158,6 @@ async function openTenant(
       ...(last && { before: last.open }),
       ...(entry.path !== undefined && { path: entry.path }),
     })
-    desk?.office.use(open.parts)
     return { open, desk }
   } catch (error) {
     await closeDesk(desk)

@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { describe, test } from 'node:test'
+import { clear } from '../books/clear.ts'
+import { createInbox } from '../core/inbox.ts'
 import { canonical } from '../core/json.ts'
 import type { Ledger, Row, Transfer } from '../core/ports.ts'
+import type { CloudEvent } from '../outbox/cloud-event.ts'
+import { createCursor } from '../outbox/cursor.ts'
+import { createReconciler } from '../reconcile/reconciler.ts'
 import { createHandClock, ledgerSuite } from '../testing/ledger-suite.ts'
 import { memory } from './memory.ts'
 import { tenantLedger } from './tenant.ts'
@@ -154,5 +159,51 @@ describe('the books of a tenant', () => {
     assert.equal((await bolt.transfer(transfer('k'))).outcome, 'made')
     assert.equal(await acme.find('k'), undefined)
     assert.equal(await bolt.post('k'), 'posted')
+  })
+
+  test('have a housekeeping of their own: nobody’s sink, round or order stands in the way of another’s', async () => {
+    const { acme, bolt, main } = shop()
+    const clock = createHandClock()
+    for (const ledger of [main, acme, bolt]) {
+      const cursor = createCursor(ledger, clock, 'webhook-1')
+      const turn = await cursor.take(0, 5)
+      assert.ok(turn.kind === 'turn')
+      assert.equal(await turn.end(5), true)
+      assert.equal(await cursor.read(), 5)
+      const event = { id: 'e', type: 't' } as CloudEvent
+      await cursor.bury({ sequence: 6, at: 0, event }, 'no')
+      assert.deepEqual(
+        (await cursor.buried(0, 10)).map(({ sequence }) => sequence),
+        [6],
+      )
+      const holdings = async () => ({
+        height: 1,
+        list: [],
+        includes: async () => new Set<string>(),
+      })
+      const rails = [{ name: 'evm', network: 'net', holdings }]
+      const [round] = await createReconciler({ ledger, clock, rails }).round()
+      assert.equal(round?.state, 'looked')
+      assert.equal((await ledger.find('reconcile/evm/net/1'))?.key, 'reconcile/evm/net/1')
+      const into = [{ debit: 'world/evm/net/payee', credit: 'suspense/evm' }]
+      const key = `in ${String(ledger === acme)} ${String(ledger === bolt)}`
+      await ledger.transfer(transfer(key, { legs: into }))
+      await ledger.post(key)
+      const order = {
+        from: 'suspense/evm',
+        to: 'income/found',
+        asset: 'coin',
+        reason: 'r',
+        by: 'b',
+      }
+      const booked = await clear({ ledger, clock }, { ...order, idempotencyKey: '1' })
+      assert.deepEqual(booked, { kind: 'booked', key: 'booking/1', amount: 5n })
+      const inbox = createInbox(ledger, clock, 'stripe/live')
+      assert.equal(await inbox.take('evt_1', async () => undefined), 'done')
+      assert.equal(await inbox.take('evt_1', async () => undefined), 'repeated')
+      assert.equal((await ledger.transfer(transfer('named/0/0'))).outcome, 'made')
+      const keys = (await ledger.journal(0, 1_000)).map((row) => row.key)
+      assert.ok(keys.includes('booking/1') && !keys.some((one) => one.startsWith('tenants/')))
+    }
   })
 })

@@ -13,14 +13,19 @@ const READ_MAX = 500
 export const TENANTS = 'tenants/'
 /** What the purposes of a tenant's transfers begin with; no other purpose begins so. */
 const MARK = '@'
+/**
+ * What keys begin with that are no spends, but what each seller does for itself under names that others have too: sinks, rounds
+ * of comparing, orders, requests by their payers' names, events of processors.
+ */
+const OWN_KEYS: readonly string[] = ['outbox/', 'reconcile/', 'booking/', 'named/', 'inbox/']
 
 /**
  * The books of one tenant in a ledger that several share, or, without a name, the books of whoever is no tenant. It is a ledger:
  * whoever is handed it sees no transfer, row or balance of another, and moves none.
  *
  * Accounts stand in the shared ledger under `tenants/<name>/` and `world/tenants/<name>/`. Keys are not renamed: a key is the
- * natural key of a spend, and one spend is claimed once, whichever tenant it is shown to. A row of somebody else keeps its
- * number and says nothing.
+ * natural key of a spend, and one spend is claimed once, whichever tenant it is shown to. Those of a tenant's own housekeeping
+ * alone stand under `tenants/<name>/` too. A row of somebody else keeps its number and says nothing.
  */
 export function tenantLedger(ledger: Ledger, name?: string): Ledger {
   const mark = name === undefined ? '' : `${MARK}${name} `
@@ -34,6 +39,12 @@ export function tenantLedger(ledger: Ledger, name?: string): Ledger {
 
   const toShared = (account: string): string =>
     account.startsWith(WORLD) ? outside + account.slice(WORLD.length) : inside + account
+
+  const toSharedKey = (key: string): string =>
+    OWN_KEYS.some((prefix) => key.startsWith(prefix)) ? inside + key : key
+
+  const toOwnKey = (key: string): string =>
+    inside !== '' && key.startsWith(inside) ? key.slice(inside.length) : key
 
   /** Undefined where it is another's. */
   function toOwn(account: string): string | undefined {
@@ -60,7 +71,11 @@ export function tenantLedger(ledger: Ledger, name?: string): Ledger {
   }
 
   function own(held: Held): Held {
-    return { ...held, purpose: held.purpose.slice(mark.length), legs: held.legs.map(ownLeg) }
+    const { key, purpose, legs } = held
+    return {
+      ...held,
+      ...{ key: toOwnKey(key), purpose: purpose.slice(mark.length), legs: legs.map(ownLeg) },
+    }
   }
 
   function taken(held: Held | undefined): Held | undefined {
@@ -75,11 +90,12 @@ export function tenantLedger(ledger: Ledger, name?: string): Ledger {
 
   async function rowOf(row: Row): Promise<Row> {
     const { purpose } = row.data
+    const key = toOwnKey(row.key)
     if (row.type === 'made' && typeof purpose === 'string')
       return remember(row.key, isOurs(purpose))
-        ? { ...row, data: madeOf(row.data, purpose) }
+        ? { ...row, key, data: madeOf(row.data, purpose) }
         : elsewhere(row)
-    return (await owns(row.key)) ? row : elsewhere(row)
+    return (await owns(row.key)) ? { ...row, key } : elsewhere(row)
   }
 
   function madeOf(data: JsonObject, purpose: string): JsonObject {
@@ -100,32 +116,43 @@ export function tenantLedger(ledger: Ledger, name?: string): Ledger {
 
   return {
     async transfer(transfer) {
+      const key = toSharedKey(transfer.key)
       const legs = transfer.legs.map((leg) => ({
         ...leg,
         debit: toShared(leg.debit),
         credit: toShared(leg.credit),
       }))
-      const claim = await ledger.transfer({ ...transfer, purpose: mark + transfer.purpose, legs })
-      return claimOf(claim, transfer.key)
+      const purpose = mark + transfer.purpose
+      return claimOf(await ledger.transfer({ ...transfer, key, purpose, legs }), key)
     },
-    async step(key, step, claim) {
+    async step(said, step, claim) {
+      const key = toSharedKey(said)
       if (!(await owns(key)))
-        throw new PaymentError('payment-in-flight', `The claim on ${key} is lost: it is not held.`)
+        throw new PaymentError('payment-in-flight', `The claim on ${said} is lost: it is not held.`)
       await ledger.step(key, step, claim)
     },
-    post: async (key, ...rest) => ((await owns(key)) ? await ledger.post(key, ...rest) : 'absent'),
-    void: async (key, ...rest) => ((await owns(key)) ? await ledger.void(key, ...rest) : 'absent'),
-    expire: async (key, claim) => (await owns(key)) && (await ledger.expire(key, claim)),
-    find: async (key) => taken(await ledger.find(key)),
+    async post(said, ...rest) {
+      const key = toSharedKey(said)
+      return (await owns(key)) ? await ledger.post(key, ...rest) : 'absent'
+    },
+    async void(said, ...rest) {
+      const key = toSharedKey(said)
+      return (await owns(key)) ? await ledger.void(key, ...rest) : 'absent'
+    },
+    async expire(said, claim) {
+      const key = toSharedKey(said)
+      return (await owns(key)) && (await ledger.expire(key, claim))
+    },
+    find: async (key) => taken(await ledger.find(toSharedKey(key))),
     async pending(purpose) {
       const all = await ledger.pending(purpose === undefined ? undefined : mark + purpose)
       return all.flatMap((held) => taken(held) ?? [])
     },
     async under(prefix, after, limit) {
       const found: Held[] = []
-      let from = after
+      let from = toSharedKey(after)
       while (found.length < limit) {
-        const page = await ledger.under(prefix, from, READ_MAX)
+        const page = await ledger.under(toSharedKey(prefix), from, READ_MAX)
         found.push(...page.flatMap((held) => taken(held) ?? []))
         const last = page.at(-1)
         if (!last || page.length < READ_MAX) break
@@ -156,7 +183,7 @@ export function tenantLedger(ledger: Ledger, name?: string): Ledger {
     const held = taken(claim.held)
     return held
       ? { outcome: claim.outcome, held }
-      : { outcome: 'foreign', held: hidden(claim.held) }
+      : { outcome: 'foreign', held: { ...hidden(claim.held), key: toOwnKey(key) } }
   }
 }
 

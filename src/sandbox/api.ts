@@ -39,6 +39,13 @@ export const routes: Routes = {
     description: 'A print, signed: by card, account, chain or Lightning',
     mimeType: 'text/html',
   },
+  // For programs that look for one protocol alone: without Lightning the challenge begins with the scheme of MPP.
+  'GET /time': {
+    price: '0.001 USD',
+    rails: ['evm'],
+    description: 'The time, on one rail alone',
+    mimeType: 'application/json',
+  },
   'GET /health': 'free',
   'GET /': 'free',
 }
@@ -132,6 +139,7 @@ export function createApi(
     if (path === '/echo') return json(response, 200, echo(await bodyOf(request)))
     if (path === '/quote') return json(response, 200, quoteOf(clock.now()))
     if (path === '/print') return print(response)
+    if (path === '/time') return json(response, 200, { now: clock.now() })
     if (path === '/health') return json(response, 200, { ok: true })
     if (path === '/stream') return stream(response, clock)
     if (path.startsWith('/report/')) return report(response, path, query)

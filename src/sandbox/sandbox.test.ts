@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { after, before, suite, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { ExactEvmScheme } from '@x402/evm'
 import { wrapFetchWithPayment, x402Client } from '@x402/fetch'
 import { privateKeyToAccount } from 'viem/accounts'
@@ -100,6 +102,24 @@ suite('the sample API', () => {
     assert.match(await front.text(), /^<!doctype html>/)
     assert.match(await (await fetch(gateway)).text(), /tolsey pay http/)
     assert.equal((await fetch(`${gateway}/nothing`)).status, 404)
+  })
+
+  test('the reference’s own checker finds nothing wrong with it', async (t) => {
+    const home = await directoryFor(t)
+    const file = fileURLToPath(new URL('bin.js', import.meta.resolve('mppx')))
+    const args = [file, 'validate', get().describe().gateway, '--outputJson']
+    const env = { PATH: process.env['PATH'] ?? '', HOME: home, CI: '1' }
+    const { stdout } = await promisify(execFile)(process.execPath, args, { env, cwd: home })
+    const { endpoints, summary } = JSON.parse(stdout) as {
+      readonly endpoints: readonly { readonly errorHandling: readonly unknown[] }[]
+      readonly summary: { readonly failed: number; readonly passed: number }
+    }
+    assert.equal(summary.failed, 0, stdout)
+    assert.ok(summary.passed >= 25, stdout)
+    assert.ok(
+      endpoints.some(({ errorHandling }) => errorHandling.length > 0),
+      'one speaks MPP',
+    )
   })
 
   test('a stock buyer pays for each sample what was said, and the books show it', async () => {

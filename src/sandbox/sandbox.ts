@@ -4,6 +4,7 @@ import type { RequestListener, Server } from 'node:http'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { discovery } from '../adapters/discovery.ts'
 import { everybody } from '../adapters/facilitator.ts'
 import { toll } from '../adapters/node.ts'
 import { startFacilitator } from '../config/facilitator.ts'
@@ -16,7 +17,7 @@ import { sqlite } from '../ledger/sqlite.ts'
 import { page } from '../page/index.ts'
 import { bearer } from '../protocols/bearer/index.ts'
 import { l402 } from '../protocols/l402/http.ts'
-import { mpp } from '../protocols/mpp/index.ts'
+import { advertise, mpp } from '../protocols/mpp/index.ts'
 import { x402 } from '../protocols/x402/http.ts'
 import { evm } from '../rails/evm/rail.ts'
 import { accountOf } from '../rails/evm/signer.ts'
@@ -374,6 +375,7 @@ async function open(
       bearer({ parts, mints: [mint] }),
     ],
     mints: [mint],
+    services: [discovery({ title: 'Tolsey sandbox', routes, offers: advertise(parts) })],
     ...(forPeople && { page: forPeople }),
     plans,
     ledger,

@@ -116,6 +116,40 @@ describe('a person pays by card', { skip }, () => {
     await context.close()
   })
 
+  test('whose processor’s script lost the answer is not told that nothing was charged, and is shown what he paid', async () => {
+    const { page, context } = await stage.visit()
+    // What Stripe's script says of a connection that broke: an error that is the answer, and not a throw.
+    await page.route(card.script, async (route) => {
+      const answer = await route.fetch()
+      const body = `${await answer.text()}
+        const make = window.Stripe
+        window.Stripe = (key) => {
+          const made = make(key)
+          const error = { type: 'api_connection_error', message: 'It broke.' }
+          return { ...made, confirmPayment: (said) => made.confirmPayment(said).catch(() => ({ error })) }
+        }`
+      await route.fulfill({ response: answer, body })
+    })
+    await page.route(`${standIn.url}/**/confirm`, async (route) => {
+      await route.fetch()
+      await route.abort()
+    })
+    const charged = standIn.state.charges.size + 1
+    await page.goto(`${place.url}/print?broken`)
+    await page.getByRole('button', { name: /Pay by card/ }).click()
+    await page.frameLocator('iframe').getByLabel('Number').fill('4242424242424242')
+    await page.getByRole('button', { name: 'Pay 5 USD' }).click()
+    const wrong = page.getByText('The card was not charged')
+    const open = page.getByRole('button', { name: 'Show what you bought' })
+    await open.or(wrong).waitFor()
+    assert.equal(await wrong.count(), 0)
+    await open.click()
+    await page.getByText('A fine print').waitFor()
+    assert.equal(runs, 1)
+    assert.equal(standIn.state.charges.size, charged)
+    await context.close()
+  })
+
   test('is told when the processor cannot be reached, and nothing is paid', async () => {
     const { page, context } = await stage.visit()
     await page.route(`${new URL(card.script).origin}/**`, (route) => route.abort())

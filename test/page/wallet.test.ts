@@ -85,13 +85,16 @@ describe('a person pays by wallet', { skip }, () => {
           ],
         }),
       },
+      'GET /early': { price: '0.01 USD', settle: 'before-work' },
       'GET /hostile': { price: '0.01 USD', description: HOSTILE },
     }
     place.serve(
-      toll(seller, routes, (_, response) => {
+      toll(seller, routes, ({ url }, response) => {
         runs++
+        const isBroken = url === '/early' && runs === 1
+        response.statusCode = isBroken ? 500 : 200
         response.setHeader('content-type', 'text/html; charset=utf-8')
-        response.end(ARTICLE)
+        response.end(isBroken ? 'broken' : ARTICLE)
       }),
     )
   })
@@ -199,6 +202,66 @@ describe('a person pays by wallet', { skip }, () => {
     await page.getByRole('button', { name: 'Show what you bought' }).click()
     await page.locator('#got').waitFor()
     assert.equal(signed, 1)
+    assert.equal(await earned(), PRICE)
+  })
+
+  test('a proxy between that gives up is no answer: the same payment is sent again, and no other is signed', async () => {
+    const buyer = await createBuyer(chain, 5n * PRICE)
+    const { page } = await stage.visit()
+    let signed = 0
+    await lendWallet(page, buyer.account, chain, (method) => {
+      if (method === 'eth_signTypedData_v4') signed++
+    })
+    const given = [502, 503, 504]
+    await page.route('**/article', async (route) => {
+      const isPaying = route.request().headers()['payment-signature'] !== undefined
+      const status = isPaying ? given.shift() : undefined
+      if (status === undefined) return await route.continue()
+      // It was taken and settled behind the proxy.
+      await route.fetch()
+      await route.fulfill({ status, contentType: 'text/html', body: '<h1>Gateway</h1>' })
+    })
+    await page.clock.install()
+    await page.goto(`${place.url}/article`)
+    await page.clock.runFor(1_000)
+    await page.getByRole('button', { name: /Pay 0\.01 USDC/ }).click()
+    const open = page.getByRole('button', { name: 'Show what you bought' })
+    const wrong = page.getByText('the payment was not used')
+    await page.getByText('The seller cannot be reached.').or(wrong).waitFor()
+    assert.equal(await wrong.count(), 0)
+    while (!(await open.isVisible())) await page.clock.runFor(5_000)
+    assert.deepEqual(given, [])
+    assert.equal(signed, 1)
+    assert.equal(await earned(), PRICE)
+  })
+
+  test('work that failed after it was paid is tried again with that payment, not with another', async () => {
+    const buyer = await createBuyer(chain, 5n * PRICE)
+    const { page } = await stage.visit()
+    await lendWallet(page, buyer.account, chain)
+    await page.goto(`${place.url}/early`)
+    await page.getByRole('button', { name: /Pay 0\.01 USDC/ }).click()
+    await page.getByRole('alert').getByText('The seller could not do the work (500)').waitFor()
+    await page.getByRole('button', { name: /Pay 0\.01 USDC|Try again/ }).click()
+    await page.getByRole('button', { name: 'Show what you bought' }).click()
+    await page.locator('#got').waitFor()
+    assert.equal(runs, 2)
+    assert.equal(await earned(), PRICE)
+  })
+
+  test('an address that begins with two slashes is paid where it is', async () => {
+    const buyer = await createBuyer(chain, 5n * PRICE)
+    const { page } = await stage.visit()
+    await lendWallet(page, buyer.account, chain)
+    // As a shop that sells whatever stands below its root would answer.
+    await page.route(`${place.url}//elsewhere.test/article`, async (route) => {
+      await route.fulfill({ response: await route.fetch({ url: `${place.url}/article` }) })
+    })
+    await page.goto(`${place.url}//elsewhere.test/article`)
+    await page.getByRole('button', { name: /Pay 0\.01 USDC/ }).click()
+    const open = page.getByRole('button', { name: 'Show what you bought' })
+    await open.or(page.getByText('The seller cannot be reached.')).waitFor()
+    assert.equal(await open.count(), 1)
     assert.equal(await earned(), PRICE)
   })
 

@@ -9,7 +9,7 @@ import { Unpaid } from './wallet.ts'
 interface Processor {
   elements(options: { readonly clientSecret: string; readonly appearance: object }): Elements
   confirmPayment(options: object): Promise<{
-    readonly error?: { readonly message?: string }
+    readonly error?: { readonly type?: string; readonly message?: string }
     readonly paymentIntent?: { readonly id: string }
   }>
 }
@@ -23,6 +23,9 @@ interface Begun {
   readonly client_secret: string
   readonly payment_intent: string
 }
+
+/** Errors after which nothing was charged. With any other the charge may have gone through, and its answer not. */
+const UNCHARGED = ['card_error', 'validation_error']
 
 /** A form of the processor's, ready to be filled in. */
 export interface CardForm {
@@ -49,14 +52,19 @@ export async function openCard(
     async pay() {
       const value = `${offer.ticket}.${begun.payment_intent}`
       note(value, offer.expiresAt, true)
-      const { error, paymentIntent } = await processor.confirmPayment({
-        elements,
-        redirect: 'if_required',
-        confirmParams: { return_url: location.href },
-      })
+      const { error, paymentIntent } = await processor
+        .confirmPayment({
+          elements,
+          redirect: 'if_required',
+          confirmParams: { return_url: location.href },
+        })
+        .catch(() => ({ error: {}, paymentIntent: undefined }) as const)
       if (error || !paymentIntent) {
+        const { type = '', message = '' }: { type?: string; message?: string } = error ?? {}
+        // It stays noted, so that the seller is asked what became of it.
+        if (!UNCHARGED.includes(type)) throw new Unpaid(say.stuck)
         note(value, offer.expiresAt, false)
-        throw new Unpaid(fill(say.cardFailed, error?.message ?? ''))
+        throw new Unpaid(fill(say.cardFailed, message))
       }
       return { name: TICKET_FIELD, value }
     },

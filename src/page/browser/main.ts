@@ -286,7 +286,7 @@ function start(main: Element, given: Said): void {
     // One that was shown before this page, and was used up or came to nothing, is no concern of who reads this one.
     const isOld = invoicesOf(said).every(({ ticket }) => ticket !== payment.value)
     if (isOld && (outcome === 'expired' || outcome.kind === 'refused')) return
-    if (outcome !== 'expired') return finish(outcome)
+    if (outcome !== 'expired') return finish(outcome, payment)
     complain(say.expired)
     alert.append(
       ' ',
@@ -335,7 +335,7 @@ function start(main: Element, given: Said): void {
             const outcome = await present(answer.payment, progress)
             if (outcome.kind === 'open') return stuck(answer.payment)
             await answer.done(outcome.kind === 'paid' || outcome.kind === 'content')
-            finish(outcome)
+            finish(outcome, answer.payment)
           }),
       ),
     )
@@ -374,14 +374,12 @@ function start(main: Element, given: Said): void {
     tell(fill(say[what], String(seconds)))
 
   async function settle(payment: Payment): Promise<void> {
-    const outcome = await present(payment, progress)
-    if (outcome.kind === 'open') stuck(payment)
-    else finish(outcome)
+    finish(await present(payment, progress), payment)
   }
 
   /** Nothing new can be paid before it is known what became of this. */
-  function stuck(payment: Payment): void {
-    redraw = () => stuck(payment)
+  function stuck(payment: Payment, why?: string): void {
+    redraw = () => stuck(payment, why)
     frame(
       say.title,
       el('p', { class: 'what' }, said.description ?? said.path),
@@ -393,10 +391,10 @@ function start(main: Element, given: Said): void {
         button(say.retry, () => void act(() => settle(payment))),
       ),
     )
-    complain(say.stuck)
+    complain(why ?? say.stuck)
   }
 
-  function finish(outcome: Outcome): void {
+  function finish(outcome: Outcome, payment: Payment): void {
     tell('')
     switch (outcome.kind) {
       case 'paid':
@@ -407,10 +405,10 @@ function start(main: Element, given: Said): void {
       case 'refused':
         return refused(outcome.problem)
       case 'failed':
-        return complain(fill(say.workFailed, String(outcome.status)))
+        return stuck(payment, fill(say.workFailed, String(outcome.status)))
       case 'unreachable':
       case 'open':
-        return complain(say.stuck)
+        return stuck(payment)
     }
   }
 

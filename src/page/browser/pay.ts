@@ -7,6 +7,9 @@ const TRIES_MAX = 8
 /** Longest time between two tries. */
 const WAIT_MAX_MS = 30_000
 
+/** From here on it may be said by what stands before the seller and hears nothing of him, who may have taken the payment. */
+const GIVEN_UP_FROM = 502
+
 /** A payment as the seller reads it: one header field. */
 export interface Payment {
   readonly name: string
@@ -21,16 +24,16 @@ export type Outcome =
   | { readonly kind: 'refused'; readonly problem: Problem }
   /** Nobody said what became of it: it stays good, and is kept. */
   | { readonly kind: 'open'; readonly problem?: Problem }
-  /** The work failed; nothing was taken. */
+  /** The work failed: the payment was not used for it, or has moved and is good for another try. */
   | { readonly kind: 'failed'; readonly status: number }
   | { readonly kind: 'unreachable' }
 
 /** What is told while it goes on. */
 export type Tell = (what: 'sending' | 'again' | 'offline', seconds: number) => void
 
-/** The address of this page, as it was asked for. */
+/** The address of this page, as it was asked for. With its origin: a path that begins with two slashes would name another. */
 export function here(): string {
-  return location.pathname + location.search
+  return location.origin + location.pathname + location.search
 }
 
 /** One try. Undefined where nobody was reached. */
@@ -55,6 +58,7 @@ export async function send(
       const seconds = Number(answer.headers.get('retry-after') ?? 2)
       return { kind: 'later', ms: Math.min(WAIT_MAX_MS, Math.max(1, seconds) * 1000), problem }
     }
+    if (answer.status >= GIVEN_UP_FROM) return { kind: 'unreachable' }
     if (!answer.ok) return { kind: 'failed', status: answer.status }
     return { kind: 'content', blob: await answer.blob(), fileName: fileNameOf(answer) }
   } catch {
@@ -71,7 +75,7 @@ export async function present(payment: Payment, tell: Tell): Promise<Outcome> {
     const outcome = await send(payment)
     const isOpen = outcome.kind === 'later' || outcome.kind === 'unreachable'
     if (!isOpen) {
-      forget()
+      if (outcome.kind !== 'failed') forget()
       return outcome
     }
     if (tries >= TRIES_MAX)

@@ -88,13 +88,24 @@ export function createPlain(
 
   /** Its number went to another transaction. Once that is final and ours is in no block, ours is dead. */
   async function buried(plain: Plain, before: readonly Written[]): Promise<Settlement> {
-    const params = [sender.address, 'finalized'] as const
-    const final = await rpc.read('eth_getTransactionCount', params, readNumber)
+    const isDead = await isDisplaced(before)
     const mined = await newest(reader, before)
     if (mined) return judge(plain, mined)
-    return before.every(({ nonce }) => final > BigInt(nonce))
+    return isDead
       ? failed(refusal('settlement-failed', 'transaction-failed', `The ${kind} was not sent.`))
       : waiting
+  }
+
+  /** The same node answers all of it: one that lags behind knows nothing of what another has seen. */
+  async function isDisplaced(before: readonly Written[]): Promise<boolean> {
+    const [isDead = false] = await rpc.each(1, async (read, batch) => {
+      const params = [sender.address, 'finalized'] as const
+      const final = await read('eth_getTransactionCount', params, readNumber)
+      const looks = before.map(({ hash }) => ['eth_getTransactionReceipt', [hash]] as const)
+      const isMined = await batch(looks, (said) => said.some((one) => one !== null))
+      return !isMined && before.every(({ nonce }) => final > BigInt(nonce))
+    })
+    return isDead
   }
 
   function judge({ token, to, amount }: Plain, mined: Landing): Settlement {

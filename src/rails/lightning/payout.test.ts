@@ -98,6 +98,24 @@ describe('a payout', () => {
     assert.equal(s.log.steps.length, 1)
   })
 
+  test('to the invoice of another payout is not that payment told a second time', async () => {
+    for (const atOnce of [true, false]) {
+      const s = stage()
+      const pay = createPayout({ node: s.node, network, clock: s.clock })
+      const to = await s.invoice()
+      const send = (key: string, log = createLog()) => pay(offer, to, offer.amount, key, log)
+      const first = send('a')
+      if (!atOnce) await first
+      const second = await send('b')
+      assert.equal((await first).state, 'settled')
+      assert.equal(second.state, 'failed')
+      assert.equal(s.node.sent(), 1)
+      const other = await pay(offer, await s.invoice(), offer.amount, 'b', createLog())
+      assert.equal(other.state, 'settled')
+      assert.equal(s.node.sent(), 2)
+    }
+  })
+
   test('to nobody, or for another amount, network or time, is refused before anything is written', async () => {
     const s = stage()
     const hash = 'ab'.repeat(32)

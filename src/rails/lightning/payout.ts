@@ -65,6 +65,8 @@ export function createPayout(settings: PayoutSettings): Payout {
   const { pay, payment } = payerOf(node)
   /** Payouts that are on their way, by their keys: who asks for one again waits for the same. */
   const running = new Map<string, Promise<Settlement>>()
+  /** Hashes that a payout pays just now: of two that name one invoice, the node would tell both of the one payment. */
+  const paying = new Set<string>()
 
   async function payout(destination: string, msat: bigint, log: Log): Promise<Settlement> {
     const written = (await readAhead(log, 'refund')).map(readAsked)
@@ -80,8 +82,16 @@ export function createPayout(settings: PayoutSettings): Payout {
     // So that what the node says of a hash is always about one try.
     if (written.some(({ hash }) => hash === asked.hash))
       return failed('settlement-failed', 'This invoice was tried before. Name a new one.')
-    await writeAhead(log, 'refund', writeAsked(asked))
-    return send(asked, destination, msat)
+    if (paying.has(asked.hash)) return taken
+    paying.add(asked.hash)
+    try {
+      const other = await look(asked.hash)
+      if (other && other !== 'silent') return taken
+      await writeAhead(log, 'refund', writeAsked(asked))
+      return await send(asked, destination, msat)
+    } finally {
+      paying.delete(asked.hash)
+    }
   }
 
   /** What became of the invoice that was written ahead; undefined when it can never be paid, so that another may be. */
@@ -185,6 +195,14 @@ const WANTED =
 const unknown: Settlement = {
   state: 'unknown',
   detail: 'The Lightning node has not said what became of the payout.',
+}
+
+const taken: Settlement = {
+  state: 'failed',
+  problem: problem(
+    'settlement-failed',
+    'This invoice was used for another payment before. Nothing was sent; name a new one.',
+  ),
 }
 
 function failed(code: Code, detail: string): Settlement {

@@ -137,7 +137,7 @@ export function createCharging({ call, clock, network, merchant }: ChargeParts):
       return found
     }
     // Nobody is there to approve it, and nobody but us could capture it.
-    return declined
+    return order.status === 'COMPLETED' ? unknown : declined
   }
 
   async function findCharge(offer: Offer, log: Log): Promise<Settlement | undefined> {

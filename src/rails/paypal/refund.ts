@@ -6,7 +6,7 @@ import type { Offer } from '../../core/offer.ts'
 import type { Clock, Log, Settlement } from '../../core/ports.ts'
 import type { PayPalClient } from './client.ts'
 import { isOrder } from './forms.ts'
-import { writeAmount } from './money.ts'
+import { isAmount, writeAmount } from './money.ts'
 import type { Refunded } from './order.ts'
 import { readOrder, readRefund } from './order.ts'
 import { declined, unknown } from './problems.ts'
@@ -54,6 +54,8 @@ export function createRefund({ call, clock }: RefundParts): Refund {
     assert(reference !== undefined && isCapture(reference), 'a refund names the payment it is of')
     assert(amount.asset.id === offer.amount.asset.id, 'a refund is in the currency that was paid')
     assert(amount.amount > 0n && amount.amount <= offer.amount.amount, 'no more than was paid')
+    // Of a currency without decimals there no part of a whole can be said.
+    if (!isAmount(writeAmount(amount), amount)) return declined
     const mark = `tolsey-${hash('sha256', key, 'hex')}`
     const before = await readAhead(log, 'refund')
     if (!before) await writeAhead(log, 'refund', { capture: reference, mark, at: clock.now() })

@@ -68,7 +68,7 @@ window.Stripe = (key) => ({
     })
     const answer = await fetch('${api}/v1/payment_intents/' + id + '/confirm', { method: 'POST', body })
     const said = await answer.json()
-    return said.error ? { error: { message: 'Your card was declined.' } } : { paymentIntent: said }
+    return said.error ? { error: { type: said.error.type, message: 'Your card was declined.' } } : { paymentIntent: said }
   },
 })`
 }

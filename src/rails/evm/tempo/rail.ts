@@ -119,22 +119,24 @@ export function tempo(settings: TempoSettings): TempoRail {
         ? { hash: proof.signed.hash, raw: proof.signed.raw, untilAt: proof.signed.untilAt }
         : { hash: proof.hash }
     await log.write({ type: 'prepared', data: { ...flight } })
-    return await pursue(offer, flight, settleTimeoutMs).catch(afterSending)
+    return await pursue(offer, flight, settleTimeoutMs, true).catch(afterSending)
   }
 
-  /** Sends it until it is in a block, or can be in none any more. */
+  /** Sends it until it is in a block, or can be in none any more. `isFirst`: nobody here has sent it before. */
   async function pursue(
     offer: Offer<Details>,
     flight: Flight,
     waitMs: number,
+    isFirst: boolean,
   ): Promise<Settlement> {
     const untilAt = clock.now() + waitMs
-    for (;;) {
+    for (let isNew = isFirst; ; isNew = false) {
       const found = await outcome(offer, flight)
       if (found) return found
       const sent = flight.raw && (await rpc.broadcast(flight.raw, flight.hash))
-      // What no node takes may be in a block already.
-      if (typeof sent === 'object') return (await outcome(offer, flight)) ?? failed(refused)
+      // What was taken before may be in a block that is not seen yet, and its own bytes may have used its number.
+      if (isNew && typeof sent === 'object' && sent.refused !== 'nonce')
+        return (await outcome(offer, flight)) ?? failed(refused)
       if (clock.now() >= untilAt) return unknown('The transaction is in no block yet.')
       await clock.sleep(LOOK_MS)
     }
@@ -146,7 +148,7 @@ export function tempo(settings: TempoSettings): TempoRail {
     // The time first: what is in no block after a block past its end is in none ever.
     const time = untilAt < Infinity ? await timeOf('latest') : 0
     const mined = await minedAs(hash)
-    if (!mined) return time >= untilAt ? failed(late) : undefined
+    if (!mined) return time >= untilAt && (await isMissed(hash, untilAt)) ? failed(late) : undefined
     const payer = payerIn(mined, offer)
     if (typeof payer !== 'string') return failed(payer)
     return {
@@ -155,6 +157,18 @@ export function tempo(settings: TempoSettings): TempoRail {
       payer,
       settledAt: await timeOf(quantity(mined.block)),
     }
+  }
+
+  /** The same node answers both: one that lags behind knows nothing of what another has seen. */
+  async function isMissed(hash: Hex, untilAt: number): Promise<boolean> {
+    const [missed = false] = await rpc.each(1, async (read) => {
+      const time = await read('eth_getBlockByNumber', ['latest', false], readTime)
+      const mined = await read('eth_getTransactionReceipt', [hash], (said) =>
+        readReceipt(said, hash),
+      )
+      return time >= untilAt && !mined
+    })
+    return missed
   }
 
   const timeOf = (block: string): Promise<number> =>
@@ -171,7 +185,7 @@ export function tempo(settings: TempoSettings): TempoRail {
     // Without a trace here the payer may have sent it.
     if (typeof raw !== 'string' || typeof untilAt !== 'number')
       return await outcome(offer, { hash })
-    return await pursue(offer, { hash, raw: raw as Hex, untilAt }, 0).catch(afterSending)
+    return await pursue(offer, { hash, raw: raw as Hex, untilAt }, 0, false).catch(afterSending)
   }
 
   return {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import * as fc from 'fast-check'
 import { systemClock } from '../../../core/clock.ts'
+import type { Json } from '../../../core/json.ts'
 import { createMac } from '../../../core/mac.ts'
 import { readPrice } from '../../../core/money.ts'
 import type { Offer } from '../../../core/offer.ts'
@@ -195,6 +196,116 @@ describe('a payment', () => {
   })
 })
 
+describe('what one node says of a transaction that another may have taken', () => {
+  const ADDRESS = payTo.toLowerCase()
+  const payer = `0x${'11'.repeat(20)}`
+  const hash: Hex = `0x${'ab'.repeat(32)}`
+  const raw: Hex = '0x7600'
+  const refusal = { error: { code: -32000, message: 'nonce too low' } }
+  const NOW = 1_800_000_000_000
+  type Answer = { readonly result: Json } | { readonly error: { code: number; message: string } }
+
+  interface Told {
+    /** What this node answers; undefined where it breaks down. */
+    (method: string, url: string): Answer | undefined
+  }
+
+  function railOn(told: Told, urls: readonly string[] = ['http://one.test/']): TempoRail {
+    const startAt = Date.now()
+    return tempo({
+      ...{ network: 'tempo', payTo, rpc: urls },
+      clock: { now: () => NOW + Date.now() - startAt, sleep: (...of) => systemClock.sleep(...of) },
+      async fetch(input, init) {
+        const { id, method } = JSON.parse(textOf(init?.body)) as { id: number; method: string }
+        const chain = { result: '0x1079' }
+        const said = method === 'eth_chainId' ? chain : told(method, textOf(input))
+        if (!said) throw new Error('broken')
+        return Response.json({ jsonrpc: '2.0', id, ...said })
+      },
+    })
+  }
+
+  function offerOf(rail: TempoRail): Offer<Details> {
+    const [terms] = rail.quote(readPrice('0.01 USD'))
+    assert.ok(terms)
+    return offers.bind(terms, resource, NOW + 300_000, 'once')
+  }
+
+  const word = (said: string): string => `0x${said.replace('0x', '').padStart(64, '0')}`
+
+  function receiptFor(offer: Offer<Details>): Answer {
+    const topics = [
+      '0x57bc7354aa85aed339e000bccffabbc529466af35f0772c8f8ee1145927de7f0',
+      word(payer),
+      word(ADDRESS),
+      memoOf({ id: offer.id, realm }),
+    ]
+    const data = word(offer.amount.amount.toString(16))
+    const logs = [{ address: offer.details.token, topics, data }]
+    const block = { blockNumber: '0x5', blockHash: word('0x5') }
+    return { result: { transactionHash: hash, status: '0x1', ...block, logs } }
+  }
+
+  const time = (ms: number): Answer => ({ result: { timestamp: `0x${(ms / 1000).toString(16)}` } })
+  const signedUntil = (untilAt: number): Proof => ({
+    signed: { raw, hash, chainId: 4217, from: payer as Hex, untilAt, transfers: [] },
+  })
+  const log = (steps: Step[] = []): Log => ({
+    read: async () => steps,
+    write: async (step) => void steps.push(step),
+  })
+  const ahead = (untilAt: number): Step => ({ type: 'prepared', data: { hash, raw, untilAt } })
+
+  test('a refusal of what was taken before says nothing, and one of what nobody has is the end', async () => {
+    for (const isTaken of [true, false]) {
+      let sent = 0
+      let looks = 0
+      let receipt: Answer = { result: null }
+      const rail = railOn((method) => {
+        if (method === 'eth_getBlockByNumber') return time(NOW)
+        if (method === 'eth_getTransactionReceipt') return ++looks > 5 ? receipt : { result: null }
+        if (!isTaken) return { error: { code: -32000, message: 'insufficient funds' } }
+        return sent++ === 0 ? { result: hash } : refusal
+      })
+      const offer = offerOf(rail)
+      receipt = receiptFor(offer)
+      const found = await rail.settle(offer, signedUntil(NOW + 25_000), '', log())
+      assert.equal(found.state, isTaken ? 'settled' : 'failed', JSON.stringify(found))
+    }
+  })
+
+  test('a refusal says nothing where whoever died may have sent it', async () => {
+    let now = NOW
+    const rail = railOn((method) => {
+      if (method === 'eth_getBlockByNumber') return time(now)
+      if (method === 'eth_getTransactionReceipt') return { result: null }
+      return refusal
+    })
+    const offer = offerOf(rail)
+    const steps = log([ahead(NOW + 25_000)])
+    assert.equal((await rail.find(offer, `x/tx:${hash}`, steps))?.state, 'unknown')
+    now = NOW + 25_000
+    assert.equal((await rail.find(offer, `x/tx:${hash}`, steps))?.state, 'failed')
+  })
+
+  test('a node that lags behind does not say that it came too late, in the name of one that has seen the end', async () => {
+    const untilAt = NOW + 25_000
+    for (const isBehind of [true, false]) {
+      const rail = railOn(
+        (method, url) => {
+          const isFirst = url.includes('one')
+          if (method === 'eth_getBlockByNumber') return time(isFirst ? untilAt : NOW)
+          if (method !== 'eth_getTransactionReceipt') return { result: hash }
+          return isFirst && isBehind ? undefined : { result: null }
+        },
+        ['http://one.test/', 'http://two.test/'],
+      )
+      const found = await rail.find(offerOf(rail), `x/tx:${hash}`, log([ahead(untilAt)]))
+      assert.equal(found?.state, isBehind ? 'unknown' : 'failed', JSON.stringify(found))
+    }
+  })
+})
+
 /** Looks until the money has moved. */
 async function settled(look: () => ReturnType<TempoRail['find']>): Promise<Found> {
   for (let tries = 0; ; tries++) {
@@ -203,6 +314,11 @@ async function settled(look: () => ReturnType<TempoRail['find']>): Promise<Found
     assert.ok(found?.state !== 'failed' && tries < 50, JSON.stringify(found))
     await systemClock.sleep(100)
   }
+}
+
+/** What is asked of a node, and where. */
+function textOf(said: unknown): string {
+  return typeof said === 'string' ? said : ''
 }
 
 type Found = Settlement & { readonly state: 'settled' }

@@ -196,3 +196,24 @@ test('where one of two is gone, nothing that needs two is taken, and the same pa
     await w.stop()
   }
 })
+
+test('a transfer whose memo names a challenge of Tempo is a spend there, and none here; other memos are nobody’s business', async () => {
+  const topic = '0x57bc7354aa85aed339e000bccffabbc529466af35f0772c8f8ee1145927de7f0'
+  const noted =
+    (memo: string) =>
+    (): Lie =>
+    (asked, result): Json => {
+      if (asked !== 'eth_getTransactionReceipt' || !isObject(result)) return result
+      const logs = result['logs'] as readonly Json[]
+      const [line] = logs
+      if (!isObject(line) || !Array.isArray(line['topics'])) return result
+      const [, from, to] = line['topics'] as readonly string[]
+      const topics = [topic, from ?? '', to ?? '', memo]
+      const logIndex = `0x${(Number(line['logIndex']) + logs.length).toString(16)}`
+      return { ...result, logs: [...logs, { ...line, topics, logIndex }] }
+    }
+  const [first] = await payAmong(noted(`0xef1ed71201${'00'.repeat(27)}`))
+  assert.equal(first, 'proof-invalid authorized')
+  const [other] = await payAmong(noted(`0x${'00'.repeat(32)}`))
+  assert.equal(other, 'served')
+})

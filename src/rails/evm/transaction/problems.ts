@@ -115,6 +115,12 @@ export const authorized: Problem = refusal(
   'authorized',
   'The transaction uses an authorization that the payer has signed (EIP-3009). Such a payment is shown by its authorization, where that is taken, and not by its transaction.',
 )
+/** The same on Tempo: both rails would take it, each under its own key. */
+export const attributed: Problem = refusal(
+  'proof-invalid',
+  'authorized',
+  'The memo of the transfer names a challenge. Such a payment is shown to that challenge, where that is taken, and to no other offer.',
+)
 /** It was made for something else. */
 export const tooEarly: Problem = refusal(
   'proof-expired',

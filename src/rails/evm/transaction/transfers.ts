@@ -8,6 +8,11 @@ import type { Details } from './terms.ts'
 /** `Paid(address indexed,address indexed,bytes32 indexed,uint256)` of `contracts/TolseyReceiver.sol`. */
 export const PAID_TOPIC: Hex = '0x5930b66d376a694925a50ae27e37b3c28a8e004df4af675ecfd0b3fbdf71f7d9'
 
+/** `TransferWithMemo(address indexed,address indexed,uint256,bytes32 indexed)` (TIP-20). */
+const MEMO_TOPIC: Hex = '0x57bc7354aa85aed339e000bccffabbc529466af35f0772c8f8ee1145927de7f0'
+/** How a memo begins that names a challenge (draft-tempo-charge, attribution memo). */
+const CHALLENGE_MEMO = '0xef1ed71201'
+
 /** Money that came to the payee by one log of a transaction, or, of the chain's own coin, by the transaction itself. */
 export interface Transfer {
   /** The place among the transaction's own logs; `value` where the transaction itself carried it. */
@@ -80,6 +85,20 @@ export function isAuthorized({ logs }: Sighting, details: Details, from: Hex): b
         address === lower(details.token) &&
         topic === USED_TOPIC &&
         authorizer === `0x${padded(from)}`,
+    )
+  )
+}
+
+/** Whether the payer's memo names a challenge: then the spend is that of the rail `tempo`, and has its own name. */
+export function isAttributed({ logs }: Sighting, details: Details, from: Hex): boolean {
+  return (
+    'token' in details &&
+    logs.some(
+      ({ address, topics: [topic, payer, , memo = ''] }) =>
+        address === lower(details.token) &&
+        topic === MEMO_TOPIC &&
+        payer === `0x${padded(from)}` &&
+        memo.startsWith(CHALLENGE_MEMO),
     )
   )
 }

@@ -14,6 +14,7 @@ import type { Claims } from './claim.ts'
 import { claimOf } from './claim.ts'
 import type { Look, Sighting } from './look.ts'
 import {
+  attributed,
   authorized,
   coinMissing,
   loose,
@@ -31,7 +32,7 @@ import type { Proof } from './proof.ts'
 import { isUnbound, nameIn } from './proof.ts'
 import type { Details } from './terms.ts'
 import type { Transfer } from './transfers.ts'
-import { isAuthorized, selfTransfers, transfersOf } from './transfers.ts'
+import { isAttributed, isAuthorized, selfTransfers, transfersOf } from './transfers.ts'
 
 /** How far a block's time may be from ours: a slot of the slowest chain, and our own clock. */
 export const SKEW_MS = 15_000
@@ -100,7 +101,9 @@ export function createCheck(
     const claimed = proof.payer ? named.filter(({ from }) => from === proof.payer) : named
     const own = claimed.filter(({ from }) => !isAuthorized(seen, offer.details, from))
     if (own.length === 0) return claimed.length > 0 ? authorized : payerUnproven
-    return submitters.has(seen.sender) ? sentByAnother : own
+    const free = own.filter(({ from }) => !isAttributed(seen, offer.details, from))
+    if (free.length === 0) return attributed
+    return submitters.has(seen.sender) ? sentByAnother : free
   }
 
   /** Those that whoever asks has made. */
