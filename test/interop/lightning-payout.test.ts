@@ -279,7 +279,8 @@ describe('a sale over two hops, refunded by LNURL-withdraw', () => {
     const shop = await openShop(railOf(faulty(net.seller, faults)))
     const link = linkOf(shop, await sell(shop))
     const start = balances()
-    faults.lose.push('pay', 'payment')
+    // It is asked whether the invoice was used before, and what became of it.
+    faults.lose.push('payment', 'pay', 'payment')
     assert.deepEqual(await pull(link), { status: 'OK' })
     await moved(start, returned)
     assert.equal(await earned(shop), PRICE_MSAT, 'what is not known is not booked')
