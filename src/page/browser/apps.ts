@@ -34,13 +34,16 @@ export async function findApps(said: Said): Promise<readonly App[]> {
   return candidates.filter((_, at) => can[at])
 }
 
+/** The code of ISO 4217 where no currency is meant: browsers take three letters and no others. */
+const NO_CURRENCY = 'XXX'
+
 /**
  * The app is given the whole challenge, as it stands on the head of the 402, and says with which field the request is to be
  * sent again. The total is for the browser's own window: three letters, and the exact amount stands in the challenge.
  */
 function requestOf(said: Said, offer: Offer, method: string): PaymentRequest {
   const [value = '0', code = ''] = offer.amount.split(' ')
-  const currency = [offer.currency, code].find((name) => /^[A-Z]{3}$/.test(name)) ?? 'XXX'
+  const currency = [offer.currency, code].find((name) => /^[A-Z]{3}$/.test(name)) ?? NO_CURRENCY
   return new PaymentRequest(
     [
       {
