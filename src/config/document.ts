@@ -539,6 +539,14 @@ function examine(document: Document, text: Text): readonly Mistake[] {
           'An answer that is counted as it passes, or fetched later, has no fallback.',
         ),
       )
+    // Whoever pays less for what a field says would be answered what another has paid more for.
+    if (entry.fallback && entry.priceService?.headers)
+      found.push(
+        text.mistake(
+          ['routes', key, 'fallback'],
+          'A price that depends on header fields has no fallback: answers are kept by address.',
+        ),
+      )
     const kept = entry.keep === true ? 'keep' : entry.task ? 'task' : undefined
     if (kept !== undefined && document.vault === undefined && before === found.length)
       found.push(

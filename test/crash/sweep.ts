@@ -55,6 +55,8 @@ export interface Outcome {
   readonly extraRuns: number
   /** Whether a payer who had its goods, and asked again, got others. */
   readonly servedAgain: boolean
+  /** Whether the books knew of goods that had left, and others were served all the same. */
+  readonly knewBetter: boolean
   readonly counters: Counters
   /** Everything else that must not be. */
   readonly wrong: readonly string[]
@@ -125,9 +127,7 @@ export function complaints({ counters, wrong }: Outcome): readonly string[] {
 /** What a sweep must come to: every call was one to die at, and no death did harm. Empty when it did. */
 export function verdict(outcomes: readonly Outcome[]): readonly string[] {
   const bad = outcomes.filter((outcome) => complaints(outcome).length > 0).map(lineOf)
-  const again = outcomes
-    .filter(({ servedAgain, points }) => servedAgain && !points.some(isLastGasp))
-    .map(lineOf)
+  const again = outcomes.filter((one) => one.servedAgain && !isLastGasp(one)).map(lineOf)
   const odd = outcomes.filter((outcome) => !outcome.died && !isByMoment(outcome))
   return [...bad, ...again, ...odd.map(lineOf)]
 }
@@ -146,8 +146,12 @@ function isByMoment({ subject, points }: Outcome): boolean {
  * Its goods had left, and the books did not know it yet. Where nothing is kept, the seller must choose between serving
  * such a payment twice and perhaps never; it serves.
  */
-function isLastGasp({ call, mode }: Point): boolean {
-  return mode === 'before' && call.startsWith('ledger.step sale delivered ')
+function isLastGasp({ subject, points, knewBetter }: Outcome): boolean {
+  // There the answer leaves while the payment is being settled: at any of its calls the books may not know yet.
+  if (subject === '/deferred') return !knewBetter
+  return points.some(
+    ({ call, mode }) => mode === 'before' && call.startsWith('ledger.step sale delivered '),
+  )
 }
 
 /** A line for each life: where it ended, and what came of it. */
@@ -227,6 +231,7 @@ async function sell(place: Place, start: SellerStart, path: Subject, fate: Fate)
     ...outcomeOf(path, fate, shop),
     extraRuns: runs.length - purchases.length,
     servedAgain: again?.status === 200 && again.text !== first?.answer?.text,
+    knewBetter: (await soldIn(directory)).some(isServedTwice),
     counters: await count(chain, purchases, earned),
     wrong: [
       ...stopped,
@@ -357,7 +362,10 @@ async function giveBack(place: Place, start: SellerStart, fate: Fate): Promise<O
   const calm = openShop(pool, { ...start, life: 0 })
   const first = await purchase(chain, calm, '/plain')
   await calm.stop()
-  const refund = await soldIn(directory)
+  const [sold] = await soldIn(directory)
+  if (!sold) throw new Error('Nothing was sold.')
+  const { offer, payer } = sold.note as { offer: JsonObject; payer: string }
+  const refund = { offer, payer }
   const shop = openShop(pool, { ...start, refund }, fate, soon)
   const others = await Promise.all(afterwards(chain, shop, fate))
   const stopped = await shop.stop().then(() => [], told)
@@ -369,6 +377,7 @@ async function giveBack(place: Place, start: SellerStart, fate: Fate): Promise<O
     ...outcomeOf('refund', fate, shop),
     extraRuns: 0,
     servedAgain: false,
+    knewBetter: false,
     counters,
     wrong: [
       ...stopped,
@@ -404,6 +413,7 @@ async function facilitate(place: Place, start: SellerStart, fate: Fate): Promise
     ...outcomeOf('facilitator', fate, till),
     extraRuns: 0,
     servedAgain: again?.status === 200 && again.text !== first.answer?.text,
+    knewBetter: false,
     counters: await count(chain, purchases, earned),
     wrong: [
       ...stopped,
@@ -414,15 +424,17 @@ async function facilitate(place: Place, start: SellerStart, fate: Fate): Promise
   }
 }
 
-/** The sale in those books. */
-async function soldIn(directory: string): Promise<NonNullable<SellerStart['refund']>> {
+/** The sales in those books. */
+async function soldIn(directory: string): Promise<readonly Held[]> {
   const ledger = await sqlite({ file: join(directory, files.books) })
   const sold: Held[] = []
   await verifyBooks(ledger, { onPosted: (held) => void (isSale(held) && sold.push(held)) })
   await ledger.close()
-  if (!sold[0]) throw new Error('Nothing was sold.')
-  const { offer, payer } = sold[0].note as { offer: JsonObject; payer: string }
-  return { offer, payer }
+  return sold
+}
+
+function isServedTwice({ steps }: Held): boolean {
+  return steps.filter(({ type }) => type === 'delivered').length > 1
 }
 
 async function lines(file: string): Promise<readonly string[]> {

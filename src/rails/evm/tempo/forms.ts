@@ -18,12 +18,18 @@ import { readSigned } from './transaction.ts'
 export type Proof = { readonly signed: Signed } | { readonly hash: Hex }
 
 /** Why this rail refuses, in its own words. */
-export type Reason = 'transfer-missing' | 'memo-mismatch' | 'too-late' | 'funds-insufficient'
+export type Reason =
+  | 'transfer-missing'
+  | 'memo-mismatch'
+  | 'too-late'
+  | 'too-long'
+  | 'funds-insufficient'
 
 const reasons: Readonly<Record<Reason, string>> = {
   'transfer-missing': 'verification-failed',
   'memo-mismatch': 'verification-failed',
   'too-late': 'payment-expired',
+  'too-long': 'verification-failed',
   'funds-insufficient': 'payment-insufficient',
 }
 

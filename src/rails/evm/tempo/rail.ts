@@ -24,6 +24,8 @@ import type { Signed } from './transaction.ts'
 export const SETTLE_WAIT_MS = 30_000
 /** How long a transaction must stay valid at least when it is shown: what its block takes, several times. */
 export const VALID_MIN_MS = 5_000
+/** How long after the end of its offer a transaction may stay valid: until then its outcome may be unknown. */
+export const VALID_AFTER_MS = 300_000
 /** Pause between two looks for its block: Tempo makes two in a second. */
 const LOOK_MS = 200
 
@@ -89,6 +91,8 @@ export function tempo(settings: TempoSettings): TempoRail {
     if (!wanted.some(({ memo }) => isMemoOf(memo, offer.id))) return elsewhere
     if (untilAt < clock.now() + VALID_MIN_MS)
       return no('proof-expired', 'too-late', 'The transaction ends too soon to be sent.')
+    if (untilAt > offer.expiresAt + VALID_AFTER_MS)
+      return no('proof-invalid', 'too-long', 'The transaction ends too long after its offer.')
     const call = { to: lower(offer.details.token), data: selectors.balanceOf + padded(from) }
     const balance = await rpc.read('eth_call', [call, 'latest'], (said) => uint(readHex(said)))
     if (balance === undefined || balance < amount)

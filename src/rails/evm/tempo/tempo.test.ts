@@ -16,7 +16,7 @@ import type { Hex } from '../hex.ts'
 import type { Proof } from './forms.ts'
 import { isMemoOf, memoOf } from './memo.ts'
 import type { TempoRail } from './rail.ts'
-import { tempo } from './rail.ts'
+import { VALID_AFTER_MS, tempo } from './rail.ts'
 import type { Details } from './terms.ts'
 import { TRANSACTION_BYTES_MAX, readSigned } from './transaction.ts'
 import { tempoWallet } from './wallet.ts'
@@ -181,10 +181,13 @@ describe('a payment', () => {
     const other = { ...offer, amount: dear.amount }
     const verdict = await rail.verify(other, proof)
     assert.ok(!verdict.ok && verdict.problem.reason === 'transfer-missing')
+    assert.ok('signed' in proof)
+    const endless = { ...proof.signed, untilAt: offer.expiresAt + VALID_AFTER_MS + 1_000 }
+    const lasting = await rail.verify(offer, { signed: endless })
+    assert.ok(!lasting.ok && lasting.problem.reason === 'too-long')
     const elsewhere = offerOf(rail, 'elsewhere')
     const moved = await rail.verify(elsewhere, proof)
     assert.ok(!moved.ok && moved.problem.reason === 'memo-mismatch')
-    assert.ok('signed' in proof)
     const rich = { ...offer, amount: { ...offer.amount, amount: 10n ** 30n } }
     const signed = {
       ...proof.signed,
