@@ -1,12 +1,7 @@
 // The page on accounting: its programs and its commands run here as they stand, on books that a gate wrote over a real chain.
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import { chart } from '../src/books/chart.ts'
 import { kinds } from '../src/books/entry.ts'
 import { entryColumns } from '../src/books/write.ts'
@@ -23,14 +18,14 @@ import { startChain } from '../src/sandbox/chain.ts'
 import type { Chain } from '../src/sandbox/chain.ts'
 import type { Keys } from './interop/peers.ts'
 import { createBuyer, createSender } from './interop/peers.ts'
+import { openStage, programsIn, readPage } from './programs.ts'
+import type { Stage } from './programs.ts'
 import { command } from './tolsey.ts'
 import type { End } from './tolsey.ts'
 
-const root = fileURLToPath(new URL('..', import.meta.url))
 const SECRET = 'uW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA'
-const run = promisify(execFile)
 let page: string
-let directory: string
+let stage: Stage
 let chain: Chain
 let seller: Keys
 let sender: Keys
@@ -38,8 +33,8 @@ let buyer: Keys
 let key: string
 
 before(async () => {
-  page = await readFile(join(root, 'docs', 'accounting.md'), 'utf8')
-  directory = await mkdtemp(join(tmpdir(), 'accounting-'))
+  page = await readPage('accounting.md')
+  stage = await openStage()
   chain = await startChain()
   seller = await createSender(chain)
   sender = await createSender(chain)
@@ -47,8 +42,8 @@ before(async () => {
   key = await sell()
 })
 after(async () => {
+  await stage?.close()
   await chain?.stop()
-  await rm(directory, { recursive: true, force: true })
 })
 
 /** One sale in `books.db`. */
@@ -56,7 +51,7 @@ async function sell(): Promise<string> {
   const { network, rpc } = chain
   const rail = evm({ network, rpc, payTo: seller.address, signer: sender.privateKey })
   await rail.open()
-  const ledger = await sqlite({ file: join(directory, 'books.db') })
+  const ledger = await sqlite({ file: join(stage.directory, 'books.db') })
   const offers = createOffers(createMac([SECRET], 'offers'))
   const gate = createGate({ rails: [rail], ledger, offers })
   const where = { realm: 'shop', method: 'GET', authority: 'api.test', path: '/a', query: '' }
@@ -86,24 +81,15 @@ async function sell(): Promise<string> {
   return entry.key
 }
 
-/** The block of code under that heading, with imports that need no build. */
-async function program(heading: string, name: string): Promise<string> {
-  const [, text = ''] =
-    new RegExp(`## ${heading}\n[\\s\\S]*?\`\`\`ts\n([\\s\\S]*?)\`\`\``).exec(page) ?? []
-  assert.notEqual(text, '')
-  const path = (entry: string): string =>
-    entry === 'tolsey' ? 'index.ts' : `${entry.slice('tolsey/'.length)}/index.ts`
-  const file = join(directory, name)
-  const code = text.replaceAll(/from '(tolsey[^']*)'/g, (_, entry: string) => {
-    return `from ${JSON.stringify(join(root, 'src', path(entry)))}`
-  })
-  await writeFile(file, code)
-  return file
+/** The program under that heading. */
+async function program(heading: string): Promise<string> {
+  const [, section = ''] = new RegExp(`^## ${heading}\n([\\s\\S]*)`, 'm').exec(page) ?? []
+  const [code] = programsIn(section)
+  return await stage.write(code ?? assert.fail(heading))
 }
 
 async function node(file: string, argv: readonly string[] = []): Promise<string> {
   const env = {
-    PATH: process.env['PATH'] ?? '',
     SECRET,
     RPC: chain.rpc,
     NETWORK: chain.network,
@@ -112,12 +98,13 @@ async function node(file: string, argv: readonly string[] = []): Promise<string>
     PAY_TO_KEY: seller.privateKey,
     TREASURY: sender.address,
   }
-  const { stdout } = await run(process.execPath, [file, ...argv], { cwd: directory, env })
-  return stdout
+  const ended = stage.start(file, env, argv)
+  assert.equal(await ended.end(), 0, ended.said())
+  return ended.said()
 }
 
 test('the program that gives back gives back, once, and never too much', async () => {
-  const file = await program('Give back', 'refund.ts')
+  const file = await program('Give back')
   const had = await chain.balanceOf(buyer.address)
   const part = [key, 'ticket-4711', '0.004 USD', 'half of it was missing']
   assert.match(await node(file, part), /^refunded /)
@@ -127,7 +114,7 @@ test('the program that gives back gives back, once, and never too much', async (
 })
 
 test('the program that reads the books reads them', async () => {
-  const said = await node(await program('From a program', 'books.ts'))
+  const said = await node(await program('From a program'))
   assert.match(said, /^sale GET \/a 10000n USDC\n/)
   assert.match(said, /\nrefund GET \/a -4000n USDC\n/)
   assert.match(said, /\nGET \/a 6000n\n$/)
@@ -135,7 +122,7 @@ test('the program that reads the books reads them', async () => {
 
 test('the program that reconciles and sweeps does so', async () => {
   await chain.mine(100)
-  const said = await node(await program('Reconcile and sweep', 'reconcile.ts'))
+  const said = await node(await program('Reconcile and sweep'))
   const found = await chain.balanceOf(seller.address)
   assert.equal(said, `evm looked ${found}n ${found}n\nUSDC below\n`)
 })
@@ -147,7 +134,7 @@ test('every command of the page does what it says', async () => {
     const words = [...line.matchAll(/"\$(\w+)"|(\S+)/g)].map(
       ([, name, word]) => (name === 'KEY' ? key : name === 'PAYER' ? buyer.address : word) ?? '',
     )
-    const end: End = await command(words.slice(1), { cwd: directory })
+    const end: End = await command(words.slice(1), { cwd: stage.directory })
     assert.equal(end.code, 0, `${line}: ${end.stderr}`)
     const isEmpty = line.includes('--state ')
     assert.equal(end.stdout === '', isEmpty, line)

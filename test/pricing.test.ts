@@ -1,17 +1,12 @@
 // The programs of docs/pricing.md run here as they stand there, but for the names of the packages: a seller whose prices are in
 // dollars and who is paid over real channels, its price service, and two sources of rates.
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { fileURLToPath, pathToFileURL } from 'node:url'
 import { fetchWithL402 } from '@getalby/lightning-tools/402/l402'
 import {
   BREAK_AFTER,
@@ -38,40 +33,28 @@ import type { LightningNetwork } from '../src/sandbox/lightning/network.ts'
 import { startLightning } from '../src/sandbox/lightning/network.ts'
 import { payInvoice } from './interop/l402-shop.ts'
 import { freePort } from './ports.ts'
+import { openStage, programsIn, readPage } from './programs.ts'
+import type { Stage } from './programs.ts'
 
-const root = fileURLToPath(new URL('..', import.meta.url))
-const sources: Readonly<Record<string, string>> = {
-  tolsey: 'src/index.ts',
-  'tolsey/node': 'src/adapters/node.ts',
-  'tolsey/protocols/l402': 'src/protocols/l402/index.ts',
-  'tolsey/rails/lightning': 'src/rails/lightning/index.ts',
-  'tolsey/rails/lightning/adapters': 'src/rails/lightning/adapters/index.ts',
-  'tolsey/rates': 'src/rates/index.ts',
-  'tolsey/tokens/macaroon': 'src/tokens/macaroon/index.ts',
-}
 const KEY = 'abcd12'
 const PRICES_SECRET = `whsec_${Buffer.alloc(32, 'prices').toString('base64')}`
-const children: ChildProcess[] = []
 const servers: Server[] = []
 let page: string
 let net: LightningNetwork
 let lnd: Double
-let directory: string
+let stage: Stage
 let origin: string
 
 before(async () => {
-  page = await readFile(join(root, 'docs', 'pricing.md'), 'utf8')
+  page = await readPage('pricing.md')
   net = await startLightning()
   lnd = await startLnd(net.seller, KEY)
-  directory = await mkdtemp(join(tmpdir(), 'tolsey-pricing-'))
-  await symlink(join(root, 'node_modules'), join(directory, 'node_modules'))
-  const [seller = '', prices = ''] = [...page.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(
-    ([, code]) => code,
-  )
+  stage = await openStage()
+  const [seller = '', prices = ''] = programsIn(page)
   const [port, pricesPort] = [await freePort(), await freePort()]
   origin = `http://127.0.0.1:${port}`
-  await run('prices', prices, { PORT: `${pricesPort}`, PRICES_SECRET })
-  await run('seller', seller, {
+  await run(prices, { PORT: `${pricesPort}`, PRICES_SECRET })
+  await run(seller, {
     SECRET: 'uW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA',
     NODE: lnd.url,
     KEY,
@@ -84,11 +67,10 @@ before(async () => {
   })
 })
 after(async () => {
-  for (const child of children) child.kill('SIGKILL')
+  await stage?.close()
   for (const server of servers) server.close()
   await lnd?.close()
   await net?.close()
-  await rm(directory, { recursive: true, force: true })
 })
 
 /** A source of rates. */
@@ -100,28 +82,9 @@ async function tell(body: string): Promise<string> {
 }
 
 /** Starts a program and waits until it answers. */
-async function run(name: string, code: string, env: Record<string, string>): Promise<void> {
-  const own = code.replaceAll(/from '(tolsey[^']*)'/g, (_, from: string) => {
-    const source = sources[from] ?? assert.fail(from)
-    return `from '${pathToFileURL(join(root, source)).href}'`
-  })
-  const file = join(directory, `${name}.mts`)
-  await writeFile(file, own)
-  const child = spawn(process.execPath, [file], {
-    cwd: directory,
-    env: { PATH: process.env['PATH'] ?? '', ...env },
-    stdio: ['ignore', 'inherit', 'inherit'],
-  })
-  children.push(child)
-  for (;;) {
-    assert.equal(child.exitCode, null, `${name} runs`)
-    const found = await fetch(`http://127.0.0.1:${env['PORT']}/`).then(
-      () => true,
-      () => false,
-    )
-    if (found) return
-    await new Promise((done) => setTimeout(done, 20))
-  }
+async function run(code: string, env: Record<string, string>): Promise<void> {
+  const program = stage.start(await stage.write(code), env)
+  await program.answers(`http://127.0.0.1:${env['PORT']}/`)
 }
 
 const wallet = {
@@ -170,7 +133,7 @@ describe('docs/pricing.md', () => {
   })
 
   test('writes what it was worth into the books, which tell the dollars', async () => {
-    const books = await sqlite({ file: join(directory, 'books.db') })
+    const books = await sqlite({ file: join(stage.directory, 'books.db') })
     const entries: BookEntry[] = []
     for await (const entry of readEntries(books)) entries.push(entry)
     const sales = entries.filter(({ kind }) => kind === 'sale')

@@ -1,76 +1,36 @@
 // The programs of docs/stripe.md and docs/paypal.md run here as they stand there, but for the names of the packages, against the
 // stand-ins.
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
-import { mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { fileURLToPath, pathToFileURL } from 'node:url'
 import { Fetch, stripe as stripeClient } from 'mppx/client'
 import { paypal } from '../src/rails/paypal/index.ts'
 import type { PayPalStandIn, StripeStandIn } from '../src/sandbox/processors/index.ts'
 import { startPayPal, startStripe } from '../src/sandbox/processors/index.ts'
 import { freePort } from './ports.ts'
 import { SECRET } from './processors-stage.ts'
+import { openStage, programsIn, readPage } from './programs.ts'
+import type { Stage } from './programs.ts'
 
-const root = fileURLToPath(new URL('..', import.meta.url))
-
-/** Where the packages of the programs are in the sources. */
-const sources: Readonly<Record<string, string>> = {
-  tolsey: 'src/index.ts',
-  'tolsey/node': 'src/adapters/node.ts',
-  'tolsey/protocols/bearer': 'src/protocols/bearer/index.ts',
-  'tolsey/protocols/mpp': 'src/protocols/mpp/index.ts',
-  'tolsey/rails/paypal': 'src/rails/paypal/index.ts',
-  'tolsey/rails/stripe': 'src/rails/stripe/index.ts',
-  'tolsey/tokens/macaroon': 'src/tokens/macaroon/index.ts',
-}
-
-const children: ChildProcess[] = []
-const directories: string[] = []
+let stage: Stage
 let cards: StripeStandIn
 let orders: PayPalStandIn
 before(async () => {
+  stage = await openStage()
   cards = await startStripe()
   orders = await startPayPal()
 })
 after(async () => {
-  for (const child of children) child.kill('SIGKILL')
+  await stage?.close()
   await Promise.all([cards?.close(), orders?.close()])
-  for (const directory of directories) await rm(directory, { recursive: true, force: true })
 })
 
 /** Starts the program of a page, and waits until it answers. */
 async function run(name: string, env: Readonly<Record<string, string>>): Promise<string> {
-  const page = await readFile(join(root, 'docs', `${name}.md`), 'utf8')
-  const code = /^```ts\n([\s\S]*?)^```$/m.exec(page)?.[1] ?? assert.fail('a program')
-  const own = code.replaceAll(/from '(tolsey[^']*)'/g, (_, from: string) => {
-    const source = sources[from] ?? assert.fail(from)
-    return `from '${pathToFileURL(join(root, source)).href}'`
-  })
-  const directory = await mkdtemp(join(tmpdir(), `tolsey-${name}-`))
-  directories.push(directory)
-  await symlink(join(root, 'node_modules'), join(directory, 'node_modules'))
-  await writeFile(join(directory, 'shop.mts'), own)
+  const [code = ''] = programsIn(await readPage(`${name}.md`))
   const port = await freePort()
-  const child = spawn(process.execPath, [join(directory, 'shop.mts')], {
-    cwd: directory,
-    env: { PATH: process.env['PATH'] ?? '', SECRET, PORT: `${port}`, ...env },
-    stdio: ['ignore', 'inherit', 'inherit'],
-  })
-  children.push(child)
   const url = `http://127.0.0.1:${port}`
-  while (
-    !(await fetch(`${url}/report`).then(
-      ({ status }) => status === 402,
-      () => false,
-    ))
-  ) {
-    assert.equal(child.exitCode, null, `${name} runs`)
-    await new Promise((done) => setTimeout(done, 20))
-  }
+  const shop = stage.start(await stage.write(code), { SECRET, PORT: `${port}`, ...env })
+  await shop.answers(`${url}/report`, ({ status }) => status === 402)
   return url
 }
 

@@ -8,12 +8,13 @@ import { createMac } from '../core/mac.ts'
 import { readPrice } from '../core/money.ts'
 import type { Offer } from '../core/offer.ts'
 import { createOffers, nonceOf } from '../core/offers.ts'
-import type { Ask, Gate, Ledger, Rail, Sale, Settlement, Vault, Verdict } from '../core/ports.ts'
+import type { Ask, Gate, Rail, Sale, Settlement, Vault, Verdict } from '../core/ports.ts'
 import type { Code } from '../core/problem.ts'
 import { PaymentError, problem } from '../core/problem.ts'
 import type { Resource } from '../core/resource.ts'
 import { createSeal } from '../core/seal.ts'
 import { memory } from '../ledger/memory.ts'
+import { coin, lateBooks, termsOf } from './fixture.test.ts'
 import type { GateParts } from './gate.ts'
 import { createGate } from './gate.ts'
 
@@ -22,7 +23,6 @@ const START = 1_800_000_000_000
 const WORK_MS = 60_000
 const SETTLE_MS = 45_000
 const DELIVER_MS = 30_000
-const coin = { id: 'test:coin', code: 'COIN', scale: 6, currency: 'USD' }
 
 describe('an offer', () => {
   test('stands as long as the gate is told', () => {
@@ -444,17 +444,7 @@ function world(parts: Partial<GateParts> = {}) {
     forms: {},
     open: async () => {},
     close: async () => {},
-    quote: ({ amount }) => [
-      {
-        rail: 'test',
-        network: 'net',
-        intent: 'charge',
-        payee: 'seller',
-        timeoutMs: 60_000,
-        details: {},
-        amount: { asset: coin, amount },
-      },
-    ],
+    quote: ({ amount }) => [termsOf(amount)],
     identify: (_, nonce) => ({ key: nonce.slice(), payer: 'buyer' }),
     async verify(_, key, payableForMs) {
       calls.payableForMs = payableForMs
@@ -475,7 +465,7 @@ function world(parts: Partial<GateParts> = {}) {
   const another = (): Gate =>
     createGate({
       rails: [rail],
-      ledger: late(books, () => told.down),
+      ledger: lateBooks(books, () => told.down),
       offers: createOffers(createMac([SECRET], 'offers')),
       clock,
       observe: (event) => void events.push(event),
@@ -566,22 +556,5 @@ function vault(kept: Map<string, Uint8Array>): Vault {
       kept.set(key, sealed)
     },
     get: async (key) => kept.get(key),
-  }
-}
-
-/** The same books, which write a few turns late, or not at all. */
-function late(books: Ledger, broken: () => Error | undefined): Ledger {
-  const wait = async <T>(verb: () => Promise<T>): Promise<T> => {
-    for (let i = 0; i < 3; i++) await turn()
-    const error = broken()
-    if (error) throw error
-    return await verb()
-  }
-  return {
-    ...books,
-    step: (...given) => wait(() => books.step(...given)),
-    post: (...given) => wait(() => books.post(...given)),
-    void: (...given) => wait(() => books.void(...given)),
-    expire: (...given) => wait(() => books.expire(...given)),
   }
 }

@@ -6,11 +6,12 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { readPrice } from '../core/money.ts'
 import type { Event } from '../core/event.ts'
 import type { Offer } from '../core/offer.ts'
-import type { Held, Ledger, Rail, Sale, Transfer, Vault } from '../core/ports.ts'
+import type { Held, Rail, Sale, Transfer, Vault } from '../core/ports.ts'
 import { PaymentError } from '../core/problem.ts'
 import type { Seal } from '../core/seal.ts'
 import { memory } from '../ledger/memory.ts'
 import { createDelivery } from './delivery.ts'
+import { coin, lateBooks } from './fixture.test.ts'
 import { writeNote } from './note.ts'
 import { createRails } from './rails.ts'
 import { createRefusals } from './refusals.ts'
@@ -20,7 +21,6 @@ import { purposeOf } from './sale.ts'
 const START = 1_800_000_000_000
 const WORK_MS = 60_000
 const DELIVER_MS = 30_000
-const coin = { id: 'test:coin', code: 'COIN', scale: 6, currency: 'USD' }
 const resource = { realm: '', method: 'GET', authority: '', path: '/a', query: '', url: '' }
 const sale: Sale = {
   prices: [readPrice('0.000005 USD')],
@@ -277,7 +277,7 @@ async function world({ deliverBy = 0, workMs, shelf = true, id = offer.id }: Opt
   const faults: string[] = []
   const kept = new Map<string, { bytes: Uint8Array; untilAt: number }>()
   const house: House = {
-    ledger: late(books, () => broken),
+    ledger: lateBooks(books, () => broken),
     rails: createRails([]),
     clock,
     observe: (event) => void events.push(event),
@@ -355,22 +355,6 @@ function transfer(paid: Offer): Transfer {
     legs: [{ debit: 'world/test/net/seller', credit: 'sales/a' }],
     leaseUntilAt: START,
     note: writeNote({ offer: paid, payer: 'buyer', request: 'r1' }),
-  }
-}
-
-/** The same books, which write a few turns late, or not at all. */
-function late(books: Ledger, broken: () => Error | undefined): Ledger {
-  const wait = async <T>(verb: () => Promise<T>): Promise<T> => {
-    for (let i = 0; i < 3; i++) await turn()
-    const error = broken()
-    if (error) throw error
-    return await verb()
-  }
-  return {
-    ...books,
-    step: (...given) => wait(() => books.step(...given)),
-    post: (...given) => wait(() => books.post(...given)),
-    void: (...given) => wait(() => books.void(...given)),
   }
 }
 

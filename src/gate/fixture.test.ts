@@ -5,7 +5,7 @@ import type { Credential, Grant } from '../core/credential.ts'
 import type { Event } from '../core/event.ts'
 import { createMac } from '../core/mac.ts'
 import { readPrice } from '../core/money.ts'
-import type { Offer } from '../core/offer.ts'
+import type { Offer, Terms } from '../core/offer.ts'
 import { createOffers } from '../core/offers.ts'
 import type { Plan } from '../core/plan.ts'
 import type { Ask, Bought, Clock, Gate, Kept, Ledger, Pass, Rail, Refusal } from '../core/ports.ts'
@@ -18,7 +18,8 @@ import { boundTo } from './plans.ts'
 
 export const START = 1_800_000_000_000
 const HOUR_MS = 3_600_000
-const coin = { id: 'test:coin', code: 'COIN', scale: 6, currency: 'USD' }
+/** What its rails are paid in. */
+export const coin = { id: 'test:coin', code: 'COIN', scale: 6, currency: 'USD' }
 
 /** A clock that stands until it is moved; who sleeps wakes when it passes his time. */
 export function createHandClock(): Clock & { pass(ms: number): void } {
@@ -40,6 +41,34 @@ export function createHandClock(): Clock & { pass(ms: number): void } {
   }
 }
 
+/** What a rail of the shop asks for that much. */
+export function termsOf(amount: bigint): Terms {
+  return {
+    ...{ rail: 'test', network: 'net', intent: 'charge', payee: 'seller' },
+    ...{ timeoutMs: 60_000, details: {} },
+    amount: { asset: coin, amount },
+  }
+}
+
+/** The same books, which write a few turns late, or not at all. */
+export function lateBooks(books: Ledger, broken: () => Error | undefined): Ledger {
+  const wait = async <T>(verb: () => Promise<T>): Promise<T> => {
+    for (let i = 0; i < LATE_TURNS; i++) await new Promise(setImmediate)
+    const error = broken()
+    if (error) throw error
+    return await verb()
+  }
+  return {
+    ...books,
+    step: (...given) => wait(() => books.step(...given)),
+    post: (...given) => wait(() => books.post(...given)),
+    void: (...given) => wait(() => books.void(...given)),
+    expire: (...given) => wait(() => books.expire(...given)),
+  }
+}
+
+const LATE_TURNS = 3
+
 /** A rail over keys: each proof is the key that it spends. `moved` counts how often money went for it. */
 export function createKeyRail(
   clock: Pick<Clock, 'now'>,
@@ -55,7 +84,15 @@ export function createKeyRail(
     open: async () => {},
     close: async () => {},
     quote: ({ amount, scale, currency }) =>
-      currency === 'USD' ? [terms(amount * 10n ** BigInt(6 - scale))] : [],
+      currency === 'USD'
+        ? [
+            {
+              ...termsOf(amount * 10n ** BigInt(6 - scale)),
+              rail: rail.name,
+              network: rail.network,
+            },
+          ]
+        : [],
     identify: (_, key) => ({ key, payer: 'buyer' }),
     async verify(_, key) {
       if (key === 'bad') return { ok: false, problem: problem('proof-invalid', 'Bad.') }
@@ -76,15 +113,6 @@ export function createKeyRail(
     },
     ...change,
   }
-  const terms = (amount: bigint) => ({
-    rail: rail.name,
-    network: rail.network,
-    intent: 'charge',
-    payee: 'seller',
-    timeoutMs: 60_000,
-    details: {},
-    amount: { asset: coin, amount },
-  })
   return { rail, moved }
 }
 

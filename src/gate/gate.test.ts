@@ -27,12 +27,12 @@ import type { Resource } from '../core/resource.ts'
 import type { Seal } from '../core/seal.ts'
 import { createSeal } from '../core/seal.ts'
 import { memory } from '../ledger/memory.ts'
+import { coin } from './fixture.test.ts'
 import { DELIVER_MS, OFFER_VALID_MS, SETTLE_MS, WORK_MS, createGate } from './gate.ts'
 import { LATE_MS, LOOK_FIRST_MS, LOOK_PAUSE_MAX_MS, LOOK_UNTIL_MS } from './limits.ts'
 
 const SECRET = 'uW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA'
 const START = 1_800_000_000_000
-const coin = { id: 'test:coin', code: 'COIN', scale: 6, currency: 'USD' }
 
 interface Proof {
   readonly nonce: string

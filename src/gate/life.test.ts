@@ -11,13 +11,13 @@ import type { SettlePoint } from '../core/ports.ts'
 import { problem } from '../core/problem.ts'
 import { memory } from '../ledger/memory.ts'
 import { readAmount, readMade } from '../ledger/row.ts'
+import { termsOf } from './fixture.test.ts'
 import { createGate } from './gate.ts'
 import type { Life } from './life.ts'
 import { actOf, lifeOf, lives } from './life.ts'
 import { isSale } from './note.ts'
 
 const START = 1_800_000_000_000
-const coin = { id: 'test:coin', code: 'COIN', scale: 6, currency: 'USD' }
 const offers = createOffers(createMac(['uW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA'], 'offers'))
 
 /** What the rail does: `<`: waits before it writes, `w`: writes, `>`: waits after it, `ww`: writes again; then the outcome. */
@@ -60,17 +60,7 @@ function createWorld(): World {
     forms: {},
     open: async () => {},
     close: async () => {},
-    quote: ({ amount }) => [
-      {
-        rail: 'test',
-        network: 'net',
-        intent: 'charge',
-        payee: 'seller',
-        timeoutMs: 60_000,
-        details: {},
-        amount: { asset: coin, amount },
-      },
-    ],
+    quote: ({ amount }) => [termsOf(amount)],
     identify: (_, key) => ({ key, payer: 'buyer' }),
     verify: async (_, key) => ({ ok: true, key, payer: 'buyer' }),
     async settle(_offer, _proof, key, log) {

@@ -14,6 +14,7 @@ import type { Code } from '../core/problem.ts'
 import { PaymentError, problem } from '../core/problem.ts'
 import { memory } from '../ledger/memory.ts'
 import { createClosing } from './closing.ts'
+import { coin } from './fixture.test.ts'
 import { readNote, writeNote } from './note.ts'
 import { createQuoting } from './quoting.ts'
 import { createRails } from './rails.ts'
@@ -22,7 +23,6 @@ import type { House, Settled, Work } from './sale.ts'
 import { logOf, purposeOf, receiptOf, toReceipt } from './sale.ts'
 
 const START = 1_800_000_000_000
-const coin = { id: 'test:coin', code: 'COIN', scale: 6, currency: 'USD' }
 const terms: Terms = {
   rail: 'test',
   network: 'net',

@@ -9,6 +9,7 @@ import { createOffers } from '../core/offers.ts'
 import type { Ask, Clock, Gate, Ledger, Rail, Settlement, Standing } from '../core/ports.ts'
 import { PaymentError } from '../core/problem.ts'
 import { memory } from '../ledger/memory.ts'
+import { termsOf } from './fixture.test.ts'
 import { createGate } from './gate.ts'
 import {
   CLOSE_WAIT_MS,
@@ -20,7 +21,6 @@ import {
 } from './limits.ts'
 
 const START_AT = 1_800_000_000_000
-const coin = { id: 'test:coin', code: 'COIN', scale: 6, currency: 'USD' }
 const open = { state: 'unknown', detail: '…' } as const
 
 describe('a look at an open sale that takes its time', () => {
@@ -174,17 +174,7 @@ function world() {
     forms: {},
     open: async () => {},
     close: async () => {},
-    quote: ({ amount }) => [
-      {
-        rail: 'test',
-        network: 'net',
-        intent: 'charge',
-        payee: 'seller',
-        timeoutMs: 60_000,
-        details: {},
-        amount: { asset: coin, amount },
-      },
-    ],
+    quote: ({ amount }) => [termsOf(amount)],
     identify: (_, nonce) => ({ key: nonce, payer: 'buyer' }),
     verify: async (_, key) => ({ ok: true, key, payer: 'buyer' }),
     async settle(_, proof, _key, log) {

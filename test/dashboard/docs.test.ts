@@ -1,78 +1,49 @@
 // The page on the dashboard: its program runs here as it stands, over a real chain, and its commands ask it.
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { fileURLToPath, pathToFileURL } from 'node:url'
-import { systemClock } from '../../src/core/clock.ts'
 import { table } from '../../src/admin/table.ts'
 import { startChain } from '../../src/sandbox/chain.ts'
 import type { Chain } from '../../src/sandbox/chain.ts'
 import { createSender } from '../interop/peers.ts'
 import { freePort } from '../ports.ts'
+import { openStage, programsIn, readPage } from '../programs.ts'
+import type { Stage } from '../programs.ts'
 import { command } from '../tolsey.ts'
 import { TOKEN } from './stage.ts'
 
-const root = fileURLToPath(new URL('../..', import.meta.url))
 let page: string
-let directory: string
+let stage: Stage
 let chain: Chain
-let child: ChildProcess | undefined
 
 before(async () => {
-  page = await readFile(join(root, 'docs', 'dashboard.md'), 'utf8')
-  directory = await mkdtemp(join(tmpdir(), 'tolsey-docs-'))
-  await symlink(join(root, 'node_modules'), join(directory, 'node_modules'))
+  page = await readPage('dashboard.md')
+  stage = await openStage()
   chain = await startChain()
 })
 after(async () => {
-  if (child && child.exitCode === null) {
-    const ended = once(child, 'exit')
-    child.kill('SIGKILL')
-    await ended
-  }
+  await stage?.close()
   await chain?.stop()
-  await rm(directory, { recursive: true, force: true })
 })
 
 test('the program of the page shows a dashboard, and every command of the page is answered by it', async () => {
-  const [, code = ''] = /^```ts\n([\s\S]*?)^```$/m.exec(page) ?? []
-  const own = code.replaceAll(/from '(tolsey[^']*)'/g, (_, name: string) => {
-    const path = name === 'tolsey' ? 'index.ts' : `${name.slice('tolsey/'.length)}/index.ts`
-    return `from '${pathToFileURL(join(root, 'src', path)).href}'`
-  })
-  const file = join(directory, 'dashboard.mts')
-  await writeFile(file, own)
+  const [code = ''] = programsIn(page)
   const [port, sender] = [await freePort(), await createSender(chain)]
   const env = {
     SECRET: 'uW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA',
     ...{ DASHBOARD_TOKEN: TOKEN, RPC: chain.rpc, NETWORK: chain.network, PORT: `${port}` },
     ...{ PAY_TO: sender.address, SENDER_KEY: sender.privateKey },
   }
-  child = spawn(process.execPath, [file], {
-    cwd: directory,
-    env,
-    stdio: ['ignore', 'ignore', 'inherit'],
-  })
   const url = `http://127.0.0.1:${port}`
+  await stage
+    .start(await stage.write(code), env)
+    .answers(`${url}/api/payments`, ({ status }) => status === 401)
   const headers = { authorization: `Bearer ${TOKEN}` }
-  for (
-    let i = 0;
-    !(await fetch(`${url}/api/payments`, { headers }).catch(() => undefined))?.ok;
-    i++
-  ) {
-    assert.ok(i < 200 && child.exitCode === null, 'it listens')
-    await systemClock.sleep(100)
-  }
+  assert.equal((await fetch(`${url}/api/payments`, { headers })).status, 200)
   assert.equal((await fetch(`${url}/api/payments`)).status, 401)
 
   const commands = page.split('\n').filter((line) => line.startsWith('tolsey '))
   assert.ok(commands.length >= 6)
-  const asking = { cwd: directory, env: { TOLSEY_ADMIN: url, TOLSEY_ADMIN_TOKEN: TOKEN } }
+  const asking = { cwd: stage.directory, env: { TOLSEY_ADMIN: url, TOLSEY_ADMIN_TOKEN: TOKEN } }
   for (const line of commands) {
     const words = [...line.matchAll(/"([^"]*)"|(\S+)/g)].map(
       ([, quoted, word]) => quoted ?? word ?? '',
