@@ -21,19 +21,73 @@ export function writeSchemas(): ReadonlyMap<string, string> {
     ...Object.entries(headers).map(([field, carried]) => header(field, carried)),
     message('x402/evm/exact-payload', PayloadSchema),
     message('tokens/caveats', CaveatsSchema),
-    message('tolsey.schema', DocumentSchema),
+    message('tolsey.schema', DocumentSchema, share),
     file('admin.openapi', writeOpenApi()),
   ])
 }
 
-function message(name: string, schema: GenericSchema): readonly [string, string] {
+function message(
+  name: string,
+  schema: GenericSchema,
+  finish: (made: Schema) => Schema = (made) => made,
+): readonly [string, string] {
   // Nothing is transformed by reading, so the last schema of a pipe says the most.
   const made = toJsonSchema(schema, {
     target: 'draft-2020-12',
     typeMode: 'output',
     ignoreActions: ['check'],
   })
-  return file(name, { $schema: DRAFT, $id: idOf(name), title: titleOf(name), ...made })
+  return file(name, {
+    ...{ $schema: DRAFT, $id: idOf(name), title: titleOf(name) },
+    ...finish(made as Schema),
+  })
+}
+
+type Schema = Readonly<Record<string, unknown>>
+
+/** Shorter ones are repeated where they stand. */
+const SHARED_CHARS_MIN = 400
+
+/** The same schema with what it says of several members said once, under the first one's name. */
+function share(schema: Schema): Schema {
+  const counts = new Map<string, number>()
+  walk(schema, (_, text) => counts.set(text, (counts.get(text) ?? 0) + 1))
+  const names = new Map<string, string>()
+  const $defs: Record<string, unknown> = {}
+  const shared = walk(schema, (name, text, inner) => {
+    if ((counts.get(text) ?? 0) < 2) return inner
+    let own = names.get(text)
+    if (own === undefined) {
+      const taken = Object.keys($defs).filter((one) => one.replace(/\d+$/, '') === name).length
+      own = taken === 0 ? name : `${name}${taken + 1}`
+      names.set(text, own)
+      $defs[own] = inner
+    }
+    return { $ref: `#/$defs/${own}` }
+  }) as Schema
+  return { ...shared, $defs }
+}
+
+/** Visits each long member of `properties`, from the inside out, and puts in its place what the visit gives. */
+function walk(
+  value: unknown,
+  visit: (name: string, text: string, inner: unknown) => unknown,
+  name?: string,
+): unknown {
+  if (Array.isArray(value)) return value.map((one) => walk(one, visit))
+  if (typeof value !== 'object' || value === null) return value
+  const inner = Object.fromEntries(
+    Object.entries(value).map(([key, one]) => {
+      if (key !== 'properties') return [key, walk(one, visit)]
+      const members = Object.entries(one as Schema).map(([own, said]) => [
+        own,
+        walk(said, visit, own),
+      ])
+      return [key, Object.fromEntries(members)]
+    }),
+  )
+  const text = JSON.stringify(value)
+  return name !== undefined && text.length >= SHARED_CHARS_MIN ? visit(name, text, inner) : inner
 }
 
 /** A header's value: the pattern of the text, and the schema of what it holds. */
