@@ -86,3 +86,14 @@ export type RestOutcome =
 export function givenBack(sale: string): string {
   return `withdrawn/${sale}`
 }
+
+/**
+ * What one payment of the outside world is claimed by as the evidence of one refund, or of one pull, in the books: who finds it
+ * claimed for another has given nothing back.
+ */
+export function evidenceOf(
+  { rail, network }: { readonly rail: string; readonly network: string },
+  reference: string,
+): string {
+  return `refunds/${rail}/${network}/${reference}`
+}

@@ -6,7 +6,7 @@ import type { Held, Log } from '../core/ports.ts'
 import type { QuotedRate } from '../core/offers.ts'
 import { rateOf } from '../core/offers.ts'
 import { PaymentError } from '../core/problem.ts'
-import { givenBack } from '../core/refund.ts'
+import { evidenceOf, givenBack } from '../core/refund.ts'
 import type { RefundDenial, RefundOrder, RefundOutcome } from '../core/refund.ts'
 import { bookCost } from '../core/cost.ts'
 import type { AccountBooks } from './accounts.ts'
@@ -265,8 +265,7 @@ export function createRefunds(house: House, accounts: Pick<AccountBooks, 'goesBa
   async function settle(held: Held, offer: Offer, found: Settled): Promise<RefundOutcome> {
     const { reference, settledAt, cost } = found
     // One payment is the evidence of one refund.
-    const evidence = `refunds/${offer.rail}/${offer.network}/${reference}`
-    if (!(await bookCost(house, evidence, held, offer, cost ?? 0n)))
+    if (!(await bookCost(house, evidenceOf(offer, reference), held, offer, cost ?? 0n)))
       return await give(held, 'idempotency-conflict', paidBefore.detail)
     const data = { reference, settledAt, ...(cost !== undefined && { cost: cost.toString() }) }
     await ledger.post(held.key, undefined, { type: 'settled', data }, held.claim)

@@ -10,7 +10,7 @@ import { toll } from '../../src/adapters/node.ts'
 import { createSeller } from '../../src/adapters/seller.ts'
 import { readOffer } from '../../src/core/offer.ts'
 import type { Offer } from '../../src/core/offer.ts'
-import type { Ledger, Log, Rail, Settlement, Step } from '../../src/core/ports.ts'
+import type { Gate, Ledger, Log, Rail, Settlement, Step } from '../../src/core/ports.ts'
 import { memory } from '../../src/ledger/memory.ts'
 import { l402 } from '../../src/protocols/l402/index.ts'
 import type { Details, LightningNode, Proof, Withdraw } from '../../src/rails/lightning/index.ts'
@@ -34,6 +34,7 @@ const WAIT_MS = 10_000
 interface Shop {
   readonly url: string
   readonly ledger: Ledger
+  readonly gate: Gate
   readonly withdraw: Withdraw
 }
 
@@ -60,14 +61,16 @@ function railOf(node: LightningNode = net.seller, fee?: bigint): Rail<Details, P
   return lightning({ node, network: 'regtest', ...feeMaxMsat })
 }
 
-/** A shop that hands out links; `pays` pays them. */
-async function openShop(pays: Rail<Details, Proof> = railOf()): Promise<Shop> {
+/** A shop that hands out links; `pays` pays them. Two on the same books are two processes: each has its own rails. */
+async function openShop(
+  pays: Rail<Details, Proof> = railOf(),
+  ledger: Ledger = memory(),
+): Promise<Shop> {
   let handler: RequestListener = () => undefined
   const server = createServer((request, response) => handler(request, response))
   const peer = await listen(server.listen(0, '127.0.0.1'))
   const { url } = peer
-  const ledger = memory()
-  const rail = railOf()
+  const rail = pays
   const withdraw = createWithdraw({ rail: pays, ledger, secret: SECRET, origin: url })
   const seller = await createSeller({
     secret: SECRET,
@@ -81,7 +84,7 @@ async function openShop(pays: Rail<Details, Proof> = railOf()): Promise<Shop> {
     () => seller.close(),
     () => peer.close(),
   )
-  return { url, ledger, withdraw }
+  return { url, ledger, gate: seller.gate, withdraw }
 }
 
 /** The buyer pays for a request over two hops and is served. */
@@ -289,4 +292,56 @@ describe('a sale over two hops, refunded by LNURL-withdraw', () => {
     assert.equal((await pull(link, await invoiceOf())).status, 'ERROR')
     await moved(start, returned)
   })
+})
+
+/** Two nodes that are one: neither hears what it knows of a payment before both have asked for the first time. */
+function together(): [LightningNode, LightningNode] {
+  const both = Promise.withResolvers<void>()
+  let asked = 0
+  const nodeOf = (): LightningNode => {
+    let isFirst = true
+    const payment: LightningNode['payment'] = async (hash) => {
+      const found = await net.seller.payment?.(hash)
+      if (isFirst && ++asked === 2) both.resolve()
+      if (isFirst) await both.promise
+      isFirst = false
+      return found
+    }
+    return { ...net.seller, payment }
+  }
+  return [nodeOf(), nodeOf()]
+}
+
+describe('one invoice that is named to two processes at the same moment', () => {
+  type Way = (shop: Shop, sold: Sold, invoice: string, order?: string) => Promise<boolean>
+  const sent: Way = async ({ gate }, { key }, to, idempotencyKey = 'one') =>
+    (await gate.refund({ key, to, idempotencyKey })).kind === 'refunded'
+  const pulled: Way = async (shop, sold, invoice) =>
+    (await pull(linkOf(shop, sold), invoice)).status === 'OK'
+  const ways: Record<string, readonly [Way, Way]> = {
+    'two refunds': [sent, sent],
+    'a refund and a link': [sent, pulled],
+    'two links': [pulled, pulled],
+  }
+  for (const [name, [one, other]] of Object.entries(ways))
+    test(`for ${name} pays one of them, and the other by an invoice of its own`, async () => {
+      // Of two links one looks: the other is stopped by the books.
+      const nodes = one === pulled ? [net.seller, net.seller] : together()
+      const here = await openShop(railOf(nodes[0]))
+      const there = await openShop(railOf(nodes[1]), here.ledger)
+      const [a, b] = [await sell(here), await sell(here)]
+      const start = balances()
+      const invoice = await invoiceOf()
+      const done = await Promise.all([one(here, a, invoice), other(there, b, invoice)])
+      await moved(start, returned)
+      assert.equal(done.filter(Boolean).length, 1)
+      assert.equal(await earned(here), PRICE_MSAT)
+      assert.equal((await here.ledger.pending()).length, 0)
+      // Whoever was told no is paid by what it names next.
+      const next = balances()
+      const [way, sold] = done[0] ? [other, b] : [one, a]
+      assert.equal(await way(here, sold, await invoiceOf(), 'two'), true)
+      await moved(next, returned)
+      assert.equal(await earned(here), 0n)
+    })
 })

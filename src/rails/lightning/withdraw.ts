@@ -2,6 +2,7 @@ import { bech32 } from '@scure/base'
 import { assert } from '../../core/assert.ts'
 import { systemChance } from '../../core/chance.ts'
 import { systemClock } from '../../core/clock.ts'
+import { bookCost } from '../../core/cost.ts'
 import type { Observe } from '../../core/event.ts'
 import type { Json, JsonObject } from '../../core/json.ts'
 import { readJson } from '../../core/json.ts'
@@ -20,7 +21,8 @@ import type {
   Transfer,
 } from '../../core/ports.ts'
 import { WORLD } from '../../core/ports.ts'
-import { PaymentError } from '../../core/problem.ts'
+import { PaymentError, problem } from '../../core/problem.ts'
+import { evidenceOf, givenBack } from '../../core/refund.ts'
 import { SECRETS_MAX } from '../../core/mac.ts'
 import { createSeal } from '../../core/seal.ts'
 import type { Seal } from '../../core/seal.ts'
@@ -264,11 +266,19 @@ export function createWithdraw(settings: WithdrawSettings): Withdraw {
     const offer = offerOf(termsOf(amount), key, callback)
     const found = await refund(offer, invoice, offer.amount, key, logOf(key, claim, beginAt))
     if (found.state === 'unknown') return 'open'
-    const isPaid = found.state === 'settled'
-    const posted = await ledger.post(key, isPaid ? amount : 0n, stepOf(found), claim)
+    const outcome = found.state === 'settled' ? await own(key, offer, found) : found
+    const isPaid = outcome.state === 'settled'
+    const posted = await ledger.post(key, isPaid ? amount : 0n, stepOf(outcome), claim)
     if (posted === 'posted') return isPaid ? 'paid' : 'failed'
     assert((await claimed(key)).posted > 0n === isPaid, 'the books say what became of the money')
     return isPaid ? 'paid' : 'failed'
+  }
+
+  /** One payment is the evidence of one withdrawal or refund: a node tells of it to all that were given its invoice. */
+  async function own(key: string, offer: Offer, found: Settled): Promise<Settled | Failed> {
+    const evidence = evidenceOf(offer, found.reference)
+    const isOwn = await bookCost({ ledger, clock }, evidence, { key }, offer, found.cost ?? 0n)
+    return isOwn ? found : paidBefore
   }
 
   /** Writes ahead what can be paid within the turn. Who comes too late sends nothing: another may be at it. */
@@ -324,7 +334,7 @@ const LATER = 'This cannot be done now. Send the same invoice again, and no othe
 
 /** What was withdrawn for a key. It holds one amount, and never gives it back. */
 function accountOf(key: string): string {
-  return `withdrawn/${key}`
+  return givenBack(key)
 }
 
 /** What names a try, however the invoice is written and whichever link it comes with. */
@@ -380,7 +390,15 @@ function offerOf(terms: Terms<Details>, id: string, url: string): Offer<Details>
   return { ...terms, id, resource, expiresAt: Number.MAX_SAFE_INTEGER }
 }
 
-function stepOf(found: Exclude<Settlement, { state: 'unknown' }>): Step {
+type Settled = Extract<Settlement, { state: 'settled' }>
+type Failed = Extract<Settlement, { state: 'failed' }>
+
+const paidBefore: Failed = {
+  state: 'failed',
+  problem: problem('idempotency-conflict', 'This invoice was paid for something else.'),
+}
+
+function stepOf(found: Settled | Failed): Step {
   if (found.state === 'failed') return { type: 'failed', data: { code: found.problem.code } }
   const { reference, settledAt, cost } = found
   const data = { reference, settledAt, ...(cost !== undefined && { cost: cost.toString() }) }
