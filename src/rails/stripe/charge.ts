@@ -12,7 +12,7 @@ import type { Intent } from './intent.ts'
 import { isSpend, readIntent, spendOf } from './intent.ts'
 import { readAnew } from './look.ts'
 import { failed, unknown } from './problems.ts'
-import { readAhead, writeAhead } from './steps.ts'
+import { readAhead, readSearched, writeAhead, writeSearched } from './steps.ts'
 
 /**
  * How long the same call is sent again with the same key. Stripe forgets keys when they are a day old, and would charge anew;
@@ -23,10 +23,10 @@ export const RESEND_MS = 3_600_000
 export const SEND_MS = 30_000
 /** How long after the last sending an intent may still appear. */
 export const LATE_MS = 600_000
-/** Most pages of a hundred intents that are searched. */
+/** Most pages of a hundred intents that are read in one look; the next look goes on behind them. */
 export const PAGES_MAX = 50
-/** How far Stripe's clock may be from ours. */
-const SKEW_MS = 60_000
+/** How far Stripe's clock may be from ours: a charge that lies outside of what is read would be called none. */
+const SKEW_MS = 600_000
 const PAGE = 100
 
 /** What charging a token needs. */
@@ -71,15 +71,15 @@ export function createCharging({ call, clock, network }: ChargeParts): Charging 
     // No other call went before this one, so that its refusal is the whole story.
     return answer.kind === 'refused' && answer.type !== 'idempotency_error'
       ? declined(answer)
-      : judgeAnswer(offer, order, answer)
+      : judgeAnswer(offer, order, answer, log)
   }
 
   async function find(offer: Offer<Details>, log: Log): Promise<Settlement | undefined> {
     const written = await readAhead(log, 'charge')
     if (!written) return undefined
     const order = readOrder(written)
-    if (clock.now() > order.at + RESEND_MS) return search(offer, order)
-    return judgeAnswer(offer, order, await send(order))
+    if (clock.now() > order.at + RESEND_MS) return search(offer, order, log)
+    return judgeAnswer(offer, order, await send(order), log)
   }
 
   /** Stripe's word is taken only where it is about this spend: a card that was declined, or an intent. */
@@ -87,9 +87,10 @@ export function createCharging({ call, clock, network }: ChargeParts): Charging 
     offer: Offer<Details>,
     order: Order,
     answer: Answer,
+    log: Log,
   ): Promise<Settlement> {
     if (answer.kind === 'refused' && answer.status === 402) return declined(answer)
-    if (answer.kind !== 'done') return search(offer, order)
+    if (answer.kind !== 'done') return search(offer, order, log)
     const intent = readIntent(answer.object)
     return intent ? judge(offer, order, intent) : unknown
   }
@@ -119,12 +120,15 @@ export function createCharging({ call, clock, network }: ChargeParts): Charging 
   }
 
   /** Looks through all intents of the time in which ours may have been made. Only a whole look says that there is none. */
-  async function search(offer: Offer<Details>, order: Order): Promise<Settlement> {
+  async function search(offer: Offer<Details>, order: Order, log: Log): Promise<Settlement> {
     const isOver = clock.now() > order.at + RESEND_MS + LATE_MS
-    const found = await searchIntents(call, order.at, (intent) => isSpend(intent, order.spend))
-    if (found === 'silent') return unknown
-    if (found) return judge(offer, order, found)
-    return isOver
+    // A list to which nothing comes any more is read in as many looks as it takes.
+    const after = isOver ? await readSearched(log) : undefined
+    const fits = (intent: Intent): boolean => isSpend(intent, order.spend)
+    const found = await searchIntents(call, order.at, fits, after)
+    if (found.kind === 'found') return judge(offer, order, found.intent)
+    if (found.kind === 'more' && isOver) await writeSearched(log, found.after)
+    return found.kind === 'none' && isOver
       ? failed(
           'settlement-failed',
           'stripe-refused',
@@ -136,13 +140,20 @@ export function createCharging({ call, clock, network }: ChargeParts): Charging 
   return { settle, find }
 }
 
-/** The intent that fits, among those made since then until sending was over. */
+/** What a look through the list has brought. `more`: it goes on behind the intent that is named. */
+type Search =
+  | { readonly kind: 'found'; readonly intent: Intent }
+  | { readonly kind: 'more'; readonly after: string }
+  | { readonly kind: 'none' | 'silent' }
+
+/** Looks for the intent that fits, among those made since then until sending was over, behind the one that is named. */
 async function searchIntents(
   call: Call,
   since: number,
   fits: (intent: Intent) => boolean,
-): Promise<Intent | undefined | 'silent'> {
-  let after: string | undefined
+  begin: string | undefined,
+): Promise<Search> {
+  let after = begin
   for (let page = 0; page < PAGES_MAX; page++) {
     const query = queryOf({
       'created[gte]': `${Math.floor((since - SKEW_MS) / 1000)}`,
@@ -152,14 +163,15 @@ async function searchIntents(
     })
     const answer = await call('GET', `/v1/payment_intents?${query}`)
     const data = answer.kind === 'done' ? answer.object['data'] : undefined
-    if (answer.kind !== 'done' || !Array.isArray(data)) return 'silent'
+    if (answer.kind !== 'done' || !Array.isArray(data)) return { kind: 'silent' }
     const list = data.filter(isObject).map(readIntent)
-    const found = list.find((intent) => intent && fits(intent))
-    if (found || answer.object['has_more'] !== true) return found
+    const intent = list.find((one) => one && fits(one))
+    if (intent) return { kind: 'found', intent }
+    if (answer.object['has_more'] !== true) return { kind: 'none' }
     after = list.at(-1)?.id
-    if (after === undefined) return 'silent'
+    if (after === undefined) return { kind: 'silent' }
   }
-  return 'silent'
+  return after === undefined ? { kind: 'silent' } : { kind: 'more', after }
 }
 
 /** One spend, one key: the offer and the token are in it, and the account that is paid. */

@@ -10,7 +10,7 @@ import type { Log, Rail, Settlement, Step } from '../../core/ports.ts'
 import { createHandClock } from '../../gate/fixture.test.ts'
 import type { StripeStandIn } from '../../sandbox/processors/index.ts'
 import { startStripe } from '../../sandbox/processors/index.ts'
-import { LATE_MS, RESEND_MS } from './charge.ts'
+import { LATE_MS, PAGES_MAX, RESEND_MS } from './charge.ts'
 import type { Proof, StripeClient, StripeSettings } from './index.ts'
 import { createRecorder, stripe, stripeCrypto } from './index.ts'
 import { minimums } from './minimum.ts'
@@ -239,6 +239,39 @@ describe('charging a token', () => {
     assert.equal(posts(), before)
     assert.equal(standIn.state.charges.size - from, 1)
   })
+
+  for (const isCharged of [true, false])
+    test(`a look through more payments than one look reads goes on where it ended, and finds ${isCharged ? 'the charge' : 'that there is none'}`, async () => {
+      // Its clock is five minutes behind ours.
+      const behind = { ...clock, now: () => clock.now() - 300_000 }
+      const busy = await startStripe({ clock: behind })
+      try {
+        const { port } = busy
+        const where = { host: '127.0.0.1', port, protocol: 'http', telemetry: false } as const
+        const client = new Stripe(busy.secretKey, { ...where, maxNetworkRetries: 0 })
+        const rail = railOf({ client })
+        const offer = offerOf(rail)
+        const log = createLog()
+        const gone = { method: 'POST', path: '/v1/payment_intents' } as const
+        busy.fail(
+          { trouble: isCharged ? 'lost' : 'hangup', ...gone },
+          { trouble: 'hangup', ...gone },
+          { trouble: 'down', method: 'GET', path: gone.path },
+        )
+        const { key, settlement } = await charge(rail, offer, busy.state.grant(100), log)
+        assert.equal(settlement.state, 'unknown')
+        assert.equal(busy.state.charges.size, isCharged ? 1 : 0)
+        const form = { amount: '100', currency: 'usd' }
+        const other = { ...gone, path: gone.path, form, isPreview: false, isBrowser: false }
+        for (let i = 0; i < PAGES_MAX * 100 + 1; i++) busy.state.answer(other)
+        clock.pass(RESEND_MS + LATE_MS + 1)
+        assert.equal((await rail.find(offer, key, log))?.state, 'unknown')
+        const found = await rail.find(offer, key, log)
+        assert.equal(reasonOf(found), isCharged ? 'settled' : 'stripe-refused')
+      } finally {
+        await busy.close()
+      }
+    })
 
   test('whoever slept before he sent sends nothing', async () => {
     const rail = railOf()
