@@ -268,6 +268,59 @@ describe('a refund', () => {
     await balanced(ledger)
   })
 
+  test('that is pending is open until it is decided, and counts from the first', async () => {
+    for (const [fate, kind] of [
+      ['COMPLETED', 'refunded'],
+      ['FAILED', 'denied'],
+      ['CANCELLED', 'denied'],
+    ] as const) {
+      const { gate, rail, ledger } = shop()
+      const to = ask('1.00 USD')
+      const offer = await offerOf(gate, to)
+      const proof = await begin(rail, offer)
+      standIn.state.approve(proof.order)
+      const { key = '', reference = '' } = await serve(gate, to, { offer, proof })
+      standIn.state.returns(reference, 'PENDING')
+      const from = standIn.state.refunds.size
+      const part = { key, idempotencyKey: 'part', amount: readPrice('0.40 USD') }
+      assert.equal((await gate.refund(part)).kind, 'open', fate)
+      assert.equal((await gate.refund(part)).kind, 'open', fate)
+      const more = { key, idempotencyKey: 'more', amount: readPrice('0.61 USD') }
+      assert.equal((await gate.refund(more)).kind, 'denied', fate)
+      assert.equal(standIn.state.refunds.size - from, 1, fate)
+      standIn.state.decideRefund([...standIn.state.refunds.keys()].at(-1) ?? '', fate)
+      const done = await gate.refund(part)
+      assert.equal(done.kind, kind, fate)
+      standIn.state.returns(reference, 'COMPLETED')
+      // What did not go back is there for another order.
+      const rest = await gate.refund({ key, idempotencyKey: 'rest' })
+      assert.ok(rest.kind === 'refunded', fate)
+      assert.equal(rest.amount.amount, kind === 'refunded' ? 60n : 100n, fate)
+      await balanced(ledger)
+    }
+  })
+
+  test('that failed leaves its payment as good as one that nobody asked back', async () => {
+    for (const [fate, outcome] of [
+      ['FAILED', 'serve'],
+      ['CANCELLED', 'serve'],
+      ['PENDING', 'proof-invalid'],
+      ['COMPLETED', 'proof-invalid'],
+    ] as const) {
+      const { gate, rail, ledger } = shop()
+      const to = ask('1.00 USD')
+      const offer = await offerOf(gate, to)
+      const proof = await begin(rail, offer)
+      standIn.state.approve(proof.order)
+      standIn.state.answer('POST', `/v2/checkout/orders/${proof.order}/capture`, {})
+      const capture = standIn.state.orders.get(proof.order)?.capture?.id ?? ''
+      standIn.state.returns(capture, fate)
+      standIn.state.answer('POST', `/v2/payments/captures/${capture}/refund`, {})
+      assert.equal((await serve(gate, to, { offer, proof })).outcome, outcome, fate)
+      await balanced(ledger)
+    }
+  })
+
   test('whose id PayPal has forgotten is found, and not sent again', async () => {
     const { gate, rail, ledger } = shop()
     const to = ask('1.00 USD')

@@ -367,6 +367,24 @@ describe('events of PayPal', () => {
     assert.equal(await post(service, body, orders.sign(body)), 400)
   })
 
+  test('of an order that others have made by the same account tell nothing, and are taken', async () => {
+    const { told, service } = listen()
+    for (const mark of ['shop-17', '', undefined]) {
+      const amount = { currency_code: 'USD', value: '1.00' }
+      const unit = { amount, ...(mark !== undefined && { custom_id: mark }) }
+      const order = { intent: 'CAPTURE', purchase_units: [unit] }
+      const made = orders.state.answer('POST', '/v2/checkout/orders', order) as { id: string }
+      orders.state.approve(made.id)
+      orders.state.answer('POST', `/v2/checkout/orders/${made.id}/capture`, {})
+      const { body } = orders.events.at(-1) ?? assert.fail('an event')
+      assert.equal(await post(service, body, orders.sign(body)), 200)
+    }
+    assert.equal(told.length, 0)
+    const { body } = await approved()
+    assert.equal(await post(service, body, orders.sign(body)), 200)
+    assert.equal(told.length, 1)
+  })
+
   test('that come out of order all tell what holds now, refunds too', async () => {
     const { service, told } = listen()
     const from = orders.events.length

@@ -9,7 +9,7 @@ import { PaymentError, problem } from '../../core/problem.ts'
 import type { Answer, PayPalClient } from './client.ts'
 import { unreachable } from './client.ts'
 import type { Order } from './order.ts'
-import { isFor, markOf, orderOf, readOrder } from './order.ts'
+import { isFor, isReturned, markOf, orderOf, readOrder } from './order.ts'
 import { declined, refusal, unknown } from './problems.ts'
 import { readAhead, readOrderId, writeAhead, writeOrderId } from './steps.ts'
 
@@ -63,7 +63,7 @@ export function createCharging({ call, clock, network, merchant }: ChargeParts):
     if (order.mark !== markOf(offer) || (merchant !== undefined && order.merchant !== merchant))
       return foreign
     if (!isFor(order, offer)) return wrongAmount
-    if (order.refunds.length > 0) return returned
+    if (isReturned(order)) return returned
     if (order.status === 'VOIDED') return voided
     return order.status === 'APPROVED' || order.status === 'COMPLETED' ? undefined : notYet
   }
@@ -71,12 +71,11 @@ export function createCharging({ call, clock, network, merchant }: ChargeParts):
   /** What an order of which the money may have moved says. */
   function judge(order: Order): Settlement {
     const { capture } = order
-    if (capture?.status === 'COMPLETED' && order.refunds.length === 0) {
+    if (isReturned(order)) return { state: 'failed', problem: returned }
+    if (capture?.status === 'COMPLETED') {
       const payer = `${network}/anonymous`
       return { state: 'settled', reference: capture.id, payer, settledAt: capture.at }
     }
-    const isRefunded = capture?.status === 'REFUNDED' || capture?.status === 'PARTIALLY_REFUNDED'
-    if (isRefunded || order.refunds.length > 0) return { state: 'failed', problem: returned }
     return capture?.status === 'DECLINED' || capture?.status === 'FAILED' ? declined : unknown
   }
 

@@ -75,6 +75,21 @@ export function readRefund({ id, status, custom_id: mark }: JsonObject): Refunde
     : undefined
 }
 
+/** Whether a refund has come to nothing: the money is still there. */
+export function isVoid({ status }: Refunded): boolean {
+  return status === 'FAILED' || status === 'CANCELLED'
+}
+
+/** Whether something of it went back, or is about to. */
+export function isReturned({ capture, refunds }: Order): boolean {
+  return !refunds.every(isVoid) || /REFUNDED$/.test(capture?.status ?? '')
+}
+
+/** Whether we made it: others may sell by the same account. */
+export function isOurs({ mark }: Order): boolean {
+  return mark.startsWith(MARK)
+}
+
 function listOf(said: Json | undefined): readonly JsonObject[] {
   return Array.isArray(said) ? (said as readonly Json[]).filter(isObject) : []
 }
@@ -83,9 +98,12 @@ function textOf(value: Json | undefined): string {
   return typeof value === 'string' ? value : ''
 }
 
+/** How all that we write on orders begins. */
+const MARK = 'tolsey-'
+
 /** What ties an order to the one request that a person pays by it. */
 export function markOf(offer: Offer): string {
-  return `tolsey-order-${purposeHash(offer.resource)}`
+  return `${MARK}order-${purposeHash(offer.resource)}`
 }
 
 /** Whether the order is over the money that the offer asks for. */

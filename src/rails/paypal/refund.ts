@@ -8,7 +8,7 @@ import type { PayPalClient } from './client.ts'
 import { isOrder } from './forms.ts'
 import { isAmount, writeAmount } from './money.ts'
 import type { Refunded } from './order.ts'
-import { readOrder, readRefund } from './order.ts'
+import { isVoid, readOrder, readRefund } from './order.ts'
 import { declined, unknown } from './problems.ts'
 import { readAhead, writeAhead } from './steps.ts'
 
@@ -44,10 +44,10 @@ export function createRefund({ call, clock }: RefundParts): Refund {
     return answer.kind === 'done' ? readOrder(answer.object)?.refunds : undefined
   }
 
-  function told({ id, status }: Refunded, payer: string): Settlement {
-    if (status === 'COMPLETED')
-      return { state: 'settled', reference: id, payer, settledAt: clock.now() }
-    return status === 'FAILED' || status === 'CANCELLED' ? declined : unknown
+  function told(refund: Refunded, payer: string): Settlement {
+    if (refund.status === 'COMPLETED')
+      return { state: 'settled', reference: refund.id, payer, settledAt: clock.now() }
+    return isVoid(refund) ? declined : unknown
   }
 
   return async (offer, payer, amount, key, log, reference) => {

@@ -12,7 +12,7 @@ import type { AccountSettings, Mode } from './client.ts'
 import { CALL_MS, createClient, unreachable } from './client.ts'
 import { isOrder } from './forms.ts'
 import type { Order } from './order.ts'
-import { readOrder } from './order.ts'
+import { isOurs, isReturned, readOrder } from './order.ts'
 
 /** Where PayPal tells us what happened, if the settings do not say. */
 export const WEBHOOK_PATH = '/.well-known/tolsey/paypal/webhook'
@@ -124,7 +124,8 @@ export function paypalWebhook(settings: WebhookSettings): Service {
   async function deal({ id, type, resource }: Event): Promise<Answered> {
     const taken = await inbox.take(id, async () => {
       const order = await orderOf(resource)
-      if (!order) return
+      // Of what others sell by the same account there is nothing to say.
+      if (!order || !isOurs(order)) return
       const key = `paypal/${mode}/${order.id}`
       await told({ id, type, key, reference: order.id, state: stateOf(order) })
     })
@@ -192,8 +193,9 @@ function namedIn({
   return isOrder(named) ? named : undefined
 }
 
-function stateOf({ status, capture, refunds }: Order): News['state'] {
-  if (refunds.length > 0 || /REFUNDED$/.test(capture?.status ?? '')) return 'returned'
+function stateOf(order: Order): News['state'] {
+  const { status, capture } = order
+  if (isReturned(order)) return 'returned'
   if (capture?.status === 'COMPLETED') return 'paid'
   if (capture?.status === 'DECLINED' || capture?.status === 'FAILED') return 'declined'
   if (status === 'APPROVED') return 'approved'

@@ -51,7 +51,12 @@ export interface Capture {
   readonly at: number
   status: string
   refunded: number
+  /** What becomes of refunds of it. */
+  returns: Return
 }
+
+/** What becomes of a refund. */
+export type Return = 'COMPLETED' | 'PENDING' | 'FAILED' | 'CANCELLED'
 
 /** A refund. */
 export interface Refund {
@@ -59,7 +64,7 @@ export interface Refund {
   readonly capture: string
   readonly amount: Amount
   readonly custom_id: string
-  readonly status: string
+  status: Return
 }
 
 /** What stands at the stand-in. */
@@ -74,6 +79,10 @@ export interface PayPalState {
   keep(fate?: Fate): string
   /** A capture that was pending is decided. */
   decide(capture: string, status: 'COMPLETED' | 'DECLINED'): void
+  /** What becomes of refunds of the capture from now on. */
+  returns(capture: string, fate: Return): void
+  /** A refund that was pending is decided. */
+  decideRefund(refund: string, status: Return): void
   /** Does it, or throws {@link Refused}. */
   answer(method: string, path: string, json: JsonObject): unknown
   /** What an answer that was given before says now. */
@@ -157,6 +166,7 @@ export function createPayPalState({ clock, chance, tell, here }: PayPalStatePart
       at: clock.now(),
       status: fate,
       refunded: 0,
+      returns: 'COMPLETED',
     })
     order.capture = capture
     order.status = 'COMPLETED'
@@ -189,14 +199,23 @@ export function createPayPalState({ clock, chance, tell, here }: PayPalStatePart
     const made = keep(refunds, {
       id: id(),
       capture: of.id,
-      amount: amount ?? order.amount,
+      amount: amount ?? amountOf(order.amount.currency_code, left),
       custom_id: typeof json['custom_id'] === 'string' ? json['custom_id'] : '',
-      status: 'COMPLETED',
+      status: of.returns,
     })
-    of.refunded += units
-    of.status = of.refunded === whole ? 'REFUNDED' : 'PARTIALLY_REFUNDED'
-    tell('PAYMENT.CAPTURE.REFUNDED', writtenRefund(made))
+    count(of)
+    if (of.returns === 'COMPLETED') tell('PAYMENT.CAPTURE.REFUNDED', writtenRefund(made))
+    else tell(`PAYMENT.REFUND.${of.returns}`, writtenRefund(made))
     return writtenRefund(made)
+  }
+
+  /** What has gone back of it, or is about to. */
+  function count(of: Capture): void {
+    const whole = unitsOf(orderAt(of.order).amount)
+    const back = [...refunds.values()].filter((one) => one.capture === of.id && isBack(one))
+    of.refunded = back.reduce((sum, { amount }) => sum + unitsOf(amount), 0)
+    if (of.refunded === 0) of.status = 'COMPLETED'
+    else of.status = of.refunded === whole ? 'REFUNDED' : 'PARTIALLY_REFUNDED'
   }
 
   /** Forgotten after a time when nobody has paid it. */
@@ -320,13 +339,27 @@ export function createPayPalState({ clock, chance, tell, here }: PayPalStatePart
       found.status = status
       tell(`PAYMENT.CAPTURE.${status}`, writtenCapture(found))
     },
+    returns: (name, fate) => void (captureAt(name).returns = fate),
+    decideRefund(name, status) {
+      const found = refunds.get(name)
+      if (!found) throw new Refused(404, 'RESOURCE_NOT_FOUND')
+      found.status = status
+      count(captureAt(found.capture))
+      tell(`PAYMENT.REFUND.${status}`, writtenRefund(found))
+    },
     answer,
     latest(body) {
+      const again = isObject(body) && typeof body['id'] === 'string' && refunds.get(body['id'])
+      if (again) return writtenRefund(again)
       const name = isObject(body) && 'purchase_units' in body ? body['id'] : undefined
       const order = typeof name === 'string' ? orders.get(name) : undefined
       return order ? written(order) : body
     },
   }
+}
+
+function isBack({ status }: Refund): boolean {
+  return status === 'COMPLETED' || status === 'PENDING'
 }
 
 function check(json: JsonObject, call: string): void {
@@ -340,6 +373,11 @@ function readAmount(said: Json | undefined): Amount {
     throw new Refused(400, 'INVALID_REQUEST')
   const digits = WHOLE.has(code) ? /^\d{1,10}$/ : /^\d{1,10}\.\d\d$/
   if (!digits.test(value)) throw new Refused(422, 'DECIMAL_PRECISION')
+  return { currency_code: code, value }
+}
+
+function amountOf(code: string, units: number): Amount {
+  const value = WHOLE.has(code) ? `${units}` : (units / 100).toFixed(2)
   return { currency_code: code, value }
 }
 
