@@ -23,3 +23,13 @@ export const declined: Settlement = {
     'PayPal did not take the payment. Nothing was taken; approve another.',
   ),
 }
+
+/** PayPal said no to a refund. */
+export const kept: Settlement = {
+  state: 'failed',
+  problem: refusal(
+    'settlement-failed',
+    'payment-declined',
+    'PayPal did not carry out the refund: too late, disputed, gone back by hand, or no money in the account. Nothing was sent; look at the payment there, and order it anew.',
+  ),
+}

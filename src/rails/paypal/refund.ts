@@ -9,7 +9,7 @@ import { isOrder } from './forms.ts'
 import { isAmount, writeAmount } from './money.ts'
 import type { Refunded } from './order.ts'
 import { isVoid, readOrder, readRefund } from './order.ts'
-import { declined, unknown } from './problems.ts'
+import { kept, unknown } from './problems.ts'
 import { readAhead, writeAhead } from './steps.ts'
 
 /** How long the same refund is sent again with the same id: PayPal forgets ids of payments after 45 days. */
@@ -47,7 +47,7 @@ export function createRefund({ call, clock }: RefundParts): Refund {
   function told(refund: Refunded, payer: string): Settlement {
     if (refund.status === 'COMPLETED')
       return { state: 'settled', reference: refund.id, payer, settledAt: clock.now() }
-    return isVoid(refund) ? declined : unknown
+    return isVoid(refund) ? kept : unknown
   }
 
   return async (offer, payer, amount, key, log, reference) => {
@@ -55,7 +55,7 @@ export function createRefund({ call, clock }: RefundParts): Refund {
     assert(amount.asset.id === offer.amount.asset.id, 'a refund is in the currency that was paid')
     assert(amount.amount > 0n && amount.amount <= offer.amount.amount, 'no more than was paid')
     // Of a currency without decimals there no part of a whole can be said.
-    if (!isAmount(writeAmount(amount), amount)) return declined
+    if (!isAmount(writeAmount(amount), amount)) return kept
     const mark = `tolsey-${hash('sha256', key, 'hex')}`
     const before = await readAhead(log, 'refund')
     if (!before) await writeAhead(log, 'refund', { capture: reference, mark, at: clock.now() })
@@ -71,7 +71,7 @@ export function createRefund({ call, clock }: RefundParts): Refund {
     const found = await listed(reference)
     const ours = found?.find((one) => one.mark === mark)
     if (ours) return told(ours, payer)
-    return answer.kind === 'refused' && found ? declined : unknown
+    return answer.kind === 'refused' && found ? kept : unknown
   }
 }
 
