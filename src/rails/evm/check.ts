@@ -117,9 +117,14 @@ const causes: readonly (readonly [RegExp, Code, Reason, string])[] = [
     /blacklist|blocked|frozen/i,
     'proof-invalid',
     'simulation-failed',
-    'The token refuses one of the two accounts.',
+    'The token refuses one of the two accounts: its issuer has it on a list. Nothing was taken; pay from another account, or in another way.',
   ],
-  [/paused/i, 'proof-invalid', 'simulation-failed', 'The token is paused.'],
+  [
+    /paused/i,
+    'proof-invalid',
+    'simulation-failed',
+    'The token is paused by its issuer. Nothing was taken; send the same payment again later, or pay in another way.',
+  ],
 ]
 
 /** The token's text is only matched, never passed on. */

@@ -1,5 +1,6 @@
 import type { Clock, Log, Settlement } from '../../core/ports.ts'
 import { assert } from '../../core/assert.ts'
+import type { Problem } from '../../core/problem.ts'
 import { encode, padded, selectors, word } from './abi.ts'
 import type { Flight, Flights, Landing } from './flights.ts'
 import type { Hex } from './hex.ts'
@@ -50,21 +51,21 @@ export function createPlain(
 
   async function send(plain: Plain, log: Log): Promise<Settlement | { readonly flight: Flight }> {
     const call = callOf(plain)
-    if (!(await isPayable(call)))
-      return failed(
-        refusal('settlement-failed', 'funds-insufficient', `The ${kind} cannot be paid now.`),
-      )
+    const why = await refuses(call)
+    if (why !== undefined) return failed(unpayable(kind, why))
     const sent = await sender.send({ ...call, gas: TRANSFER_GAS }, ahead(log, kind))
     assert(sent.state !== 'displaced', 'a new transaction has a free number')
     return sent.state === 'refused' ? failed(unsent(sent.why)) : sent
   }
 
-  async function isPayable({ to, data, value = 0n }: Call): Promise<boolean> {
+  /** What a node says against it; undefined if it can be made. */
+  async function refuses({ to, data, value = 0n }: Call): Promise<string | undefined> {
     // Some nodes call it their own fault when a call is worth more than its sender has.
-    if (value > 0n && (await sender.balance()) < value) return false
+    if (value > 0n && (await sender.balance()) < value) return 'exceeds balance'
     const coin = value > 0n ? { value: quantity(value) } : {}
     const call = { from: sender.address, to, data, ...coin }
-    return 'result' in (await rpc.ask('eth_call', [call, 'latest'], readHex))
+    const tried = await rpc.ask('eth_call', [call, 'latest'], readHex)
+    return 'reverted' in tried ? tried.reverted : undefined
   }
 
   /** A plain transfer can be made twice, so that it keeps its number: another is never signed for it. */
@@ -92,7 +93,13 @@ export function createPlain(
     const mined = await newest(reader, before)
     if (mined) return judge(plain, mined)
     return isDead
-      ? failed(refusal('settlement-failed', 'transaction-failed', `The ${kind} was not sent.`))
+      ? failed(
+          refusal(
+            'settlement-failed',
+            'transaction-failed',
+            `Nothing was sent: another transaction took the number of the ${kind}. Make a new order for it.`,
+          ),
+        )
       : waiting
   }
 
@@ -113,7 +120,11 @@ export function createPlain(
     const { hash, cost } = mined
     const done = token ? moved(mined, token, sender.address, to, amount) : mined.ok
     if (done) return { state: 'settled', reference: hash, payer: to, settledAt: clock.now(), cost }
-    const why = refusal('settlement-failed', 'transaction-failed', `The chain refused the ${kind}.`)
+    const why = refusal(
+      'settlement-failed',
+      'transaction-failed',
+      `The chain refused the ${kind} in its block. Nothing was sent; look whether the token takes both accounts and is not paused, and make a new order for it.`,
+    )
     return { state: 'failed', problem: why, cost }
   }
 
@@ -126,6 +137,23 @@ export function createPlain(
     const sent = await send(plain, log).catch(beforeSending)
     return 'flight' in sent ? judge(plain, await flights.wait(sent.flight, waitMs)) : sent
   }
+}
+
+/** The words of Circle's contract and of others, and what they mean for whoever gives the order. */
+const causes: readonly (readonly [RegExp, string])[] = [
+  [
+    /blacklist|blocked|frozen/i,
+    'The token refuses one of the two accounts: its issuer has it on a list',
+  ],
+  [/paused/i, 'The token is paused by its issuer'],
+  [/exceeds balance|insufficient/i, 'The account that sends holds too little'],
+]
+
+/** Why nothing was signed. The node's text is only matched, never passed on. */
+function unpayable(kind: Kind, said: string): Problem {
+  const why = causes.find(([pattern]) => pattern.test(said))?.[1] ?? 'The token refuses it'
+  const detail = `The ${kind} cannot be paid now. ${why}. Nothing was sent; give the same order again when that is over.`
+  return refusal('settlement-failed', 'funds-insufficient', detail)
 }
 
 type Call = Omit<Outgoing, 'gas'>

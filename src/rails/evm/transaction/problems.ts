@@ -168,7 +168,7 @@ export const feeTooLow: Problem = refusal(
 export const simulationFailed: Problem = refusal(
   'proof-invalid',
   'not-sendable',
-  'The signed transaction would fail: look at the sender’s balance of the token, and at its gas. It was not sent.',
+  'The signed transaction would fail: look at the sender’s balance of the token, at its gas, and whether the token refuses one of the accounts or is paused. It was not sent.',
 )
 /** There is nothing to pay the gas with. */
 export const fundsShort: Problem = refusal(
