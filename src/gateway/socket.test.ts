@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { connect } from 'node:net'
+import { Duplex } from 'node:stream'
 import { describe, test } from 'node:test'
 import type { TestContext } from 'node:test'
 import { setTimeout as after } from 'node:timers/promises'
@@ -11,12 +12,16 @@ import { WebSocket, WebSocketServer } from 'ws'
 import { TOKENS_PATH } from '../adapters/exchange.ts'
 import { createSeller } from '../adapters/seller.ts'
 import { SECRET, bearer, createRail, fake, pay } from '../adapters/shop.test.ts'
+import { systemChance } from '../core/chance.ts'
+import { createHandClock } from '../gate/fixture.test.ts'
 import { memory } from '../ledger/memory.ts'
 import type { MeterSettings } from '../meters/meters.ts'
+import { createSocketMeters } from '../meters/meters.ts'
 import { oauth } from '../protocols/oauth/index.ts'
 import { createMacaroonMint, createMacaroons } from '../tokens/macaroon/index.ts'
 import { stage } from './fixture.test.ts'
 import { FRAME_BYTES_MAX, PAYMENT_REQUIRED } from './frames.ts'
+import { joinCounted } from './socket.ts'
 
 interface Shop {
   readonly port: number
@@ -250,6 +255,66 @@ test('seconds are paid as they begin, also of a connection that is silent', asyn
   assert.equal((await closed(one))[0], PAYMENT_REQUIRED)
   assert.ok(performance.now() - start > 1_500)
   assert.equal(await left(), '0.2 USD')
+})
+
+describe('an upstream that is gone while its payer has not taken all that it said', () => {
+  /** A payer that takes nothing, an upstream that takes all, and a clock that is turned by hand. */
+  function join(counts: MeterSettings): {
+    readonly payer: Duplex
+    readonly upstream: Duplex
+    readonly taken: string[]
+    readonly pass: (seconds: number) => Promise<void>
+  } {
+    const taken: string[] = []
+    const clock = createHandClock()
+    const read = (): void => undefined
+    const payer = new Duplex({ read, write: () => undefined })
+    const upstream = new Duplex({ read, write: (_chunk, _as, done) => done() })
+    const take = async (price: string): Promise<boolean> => taken.push(price) > 0
+    const meter = { take, add: take, correct: take, used: '' }
+    const counter = createSocketMeters(counts)()
+    const fault = (where: string): never => assert.fail(where)
+    const early = Buffer.alloc(0)
+    joinCounted({
+      ...{ payer, upstream, early, meter, counter, clock, chance: systemChance, fault },
+      plan: undefined,
+    })
+    const pass = async (seconds: number): Promise<void> => {
+      for (let i = 0; i < seconds; i++) {
+        await new Promise((resolve) => setImmediate(resolve))
+        clock.pass(1_000)
+      }
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    return { payer, upstream, taken, pass }
+  }
+
+  test('costs no second more', async () => {
+    const { payer, upstream, taken, pass } = join({ per: 'second', price: '0.01 USD' })
+    await pass(2)
+    assert.equal(taken.length, 3)
+    upstream.push(Buffer.from([0x81, 1, 0x61]))
+    upstream.push(null)
+    await once(upstream, 'end')
+    upstream.destroy()
+    await pass(20)
+    assert.equal(taken.length, 3)
+    payer.destroy()
+  })
+
+  test('is sent nothing more that its payer would have to pay for', async () => {
+    const { payer, upstream, taken, pass } = join({ per: 'event', price: '0.01 USD' })
+    const masked = Buffer.from([0x81, 0x81, 0, 0, 0, 0, 0x61])
+    payer.push(masked)
+    await pass(1)
+    assert.equal(taken.length, 1)
+    upstream.destroy()
+    await once(upstream, 'close')
+    payer.push(masked)
+    await pass(1)
+    assert.equal(taken.length, 1)
+    payer.destroy()
+  })
 })
 
 test('tokens of a model are read from its messages, uncompressed', async (t) => {

@@ -61,6 +61,8 @@ export function joinCounted(trip: SocketTrip): void {
   const up = laneOf(payer, upstream, false)
   const down = laneOf(upstream, payer, true)
   const over = new AbortController()
+  /** The upstream is gone, or all of it is over: time costs nothing more, and nothing more is sent there. */
+  const left = new AbortController()
   let isEnding: (() => void) | undefined
   /** Somebody waits for a top-up: nobody passes meanwhile. */
   let waiting = 0
@@ -69,10 +71,11 @@ export function joinCounted(trip: SocketTrip): void {
 
   function end(): void {
     over.abort('ended')
+    left.abort('ended')
     passed?.resolve()
   }
 
-  async function covered(price: Price): Promise<boolean> {
+  async function covered(price: Price, { signal }: AbortController): Promise<boolean> {
     if (price.amount === 0n) return true
     const text = writePrice(price)
     if (await meter.take(text, counter.what)) return true
@@ -80,7 +83,7 @@ export function joinCounted(trip: SocketTrip): void {
     waiting++
     passed ??= Promise.withResolvers<void>()
     try {
-      return await toppedUp(text, clock.now() + counter.graceMs)
+      return await toppedUp(text, clock.now() + counter.graceMs, signal)
     } finally {
       if (--waiting === 0) {
         passed?.resolve()
@@ -89,11 +92,11 @@ export function joinCounted(trip: SocketTrip): void {
     }
   }
 
-  async function toppedUp(price: string, untilAt: number): Promise<boolean> {
+  async function toppedUp(price: string, untilAt: number, signal: AbortSignal): Promise<boolean> {
     if (!isTold) isTold = tell('payment-required', { graceMs: counter.graceMs })
-    while (!over.signal.aborted && clock.now() < untilAt) {
-      await clock.sleep(TOP_UP_LOOK_MS, over.signal)
-      if (over.signal.aborted || !(await meter.take(price, counter.what))) continue
+    while (!signal.aborted && clock.now() < untilAt) {
+      await clock.sleep(TOP_UP_LOOK_MS, signal)
+      if (signal.aborted || !(await meter.take(price, counter.what))) continue
       if (isTold) isTold = !tell('payment-resumed')
       return true
     }
@@ -138,13 +141,14 @@ export function joinCounted(trip: SocketTrip): void {
     payer.destroy()
   }
 
-  /** Whether the frame may pass. */
-  async function mayPass(price: Price): Promise<boolean> {
+  /** Whether the frame may pass. What its upstream has said is heard when that is gone; what it would have heard costs nothing. */
+  async function mayPass(price: Price, { isUpstream }: Lane): Promise<boolean> {
+    const ends = isUpstream ? over : left
     // oxlint-disable-next-line no-unmodified-loop-condition -- Whoever waits for a top-up changes it.
-    while (passed && !over.signal.aborted) await passed.promise
-    if (isEnding || over.signal.aborted) return false
-    if (await covered(price)) return !over.signal.aborted
-    spent()
+    while (passed && !ends.signal.aborted) await passed.promise
+    if (isEnding || ends.signal.aborted) return false
+    if (await covered(price, ends)) return !over.signal.aborted
+    if (!ends.signal.aborted) spent()
     return false
   }
 
@@ -172,7 +176,7 @@ export function joinCounted(trip: SocketTrip): void {
   async function passKept({ frame, parts }: Kept): Promise<boolean> {
     const [head, ...body] = parts
     const said = counter.message(Buffer.concat(body))
-    if (!(await mayPass(said.price))) return false
+    if (!(await mayPass(said.price, down))) return false
     if (said.total && !(await meter.correct(writePrice(said.total)))) {
       spent()
       return false
@@ -192,7 +196,7 @@ export function joinCounted(trip: SocketTrip): void {
           kept = { frame, parts: [bytes] }
           continue
         }
-        if (!(await mayPass(counter.frame(frame, lane.isUpstream)))) return false
+        if (!(await mayPass(counter.frame(frame, lane.isUpstream), lane))) return false
         lane.isMidFrame = frame.length > 0
         await pass(lane, bytes)
       } else if (lane.isUpstream && kept) {
@@ -229,11 +233,11 @@ export function joinCounted(trip: SocketTrip): void {
     return hear
   }
 
+  /** Each second is paid as it begins. */
   async function tick(price: Price): Promise<void> {
-    for (;;) {
-      await clock.sleep(SECOND_MS, over.signal)
-      if (over.signal.aborted) return
-      if (!(await covered(price))) return spent()
+    while (!left.signal.aborted) {
+      if (!(await covered(price, left))) return left.signal.aborted ? undefined : spent()
+      await clock.sleep(SECOND_MS, left.signal)
     }
   }
 
@@ -242,18 +246,15 @@ export function joinCounted(trip: SocketTrip): void {
     end()
     upstream.destroy()
   })
+  upstream.once('end', () => left.abort('gone'))
   upstream.once('close', () => {
+    left.abort('gone')
     if (!over.signal.aborted) endSoon(payer)
   })
   run(down)
   const hear = run(up)
   if (trip.early.length > 0) hear(trip.early)
-  if (counter.second) {
-    const price = counter.second
-    covered(price)
-      .then((is) => (is ? tick(price) : spent()))
-      .catch(failed)
-  }
+  if (counter.second) tick(counter.second).catch(failed)
 }
 
 function laneOf(from: Duplex, to: Duplex, isUpstream: boolean): Lane {
