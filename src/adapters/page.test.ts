@@ -11,7 +11,14 @@ import { createOpaques } from '../tokens/opaque/index.ts'
 import { oauth } from '../protocols/oauth/index.ts'
 import { toll } from './fetch.ts'
 import { KEPT_BYTES_MAX } from './kept.ts'
-import { COOKIE_CHARS_MAX, TRAY_MAX, TRAY_MS, prefersHtml } from './page.ts'
+import {
+  COOKIE_CHARS_MAX,
+  PAID_CHARS_MAX,
+  PAID_MAX,
+  TRAY_MAX,
+  TRAY_MS,
+  prefersHtml,
+} from './page.ts'
 import type { Routes } from './routes.ts'
 import { createSeller } from './seller.ts'
 import type { OpenSeller, SellerSettings } from './seller.ts'
@@ -261,7 +268,7 @@ describe('what was paid on a page', () => {
     const [cookie = ''] = receipt.headers.getSetCookie()
     assert.match(
       cookie,
-      /^tolsey-paid=[^;]+; Path=\/a; Max-Age=\d+; HttpOnly; SameSite=Strict; Secure$/,
+      /^tolsey-paid-[\w-]{17}=[^;]+; Path=\/a; Max-Age=\d+; HttpOnly; SameSite=Strict; Secure$/,
     )
     for (let i = 0; i < 3; i++) {
       const shown = await shop.ask('/a', navigating(cookieOf(receipt)))
@@ -386,22 +393,26 @@ describe('the cookie', () => {
     const purse = Buffer.from(JSON.stringify({ 'Fake-Payment': 'bad' })).toString('base64url')
     const spoilt = await shop.ask('/a', navigating(`${name}=${value.split('.')[0]}.${purse}`))
     assert.equal(spoilt.status, 402)
-    assert.match(spoilt.headers.getSetCookie().join(), /tolsey-paid=; Path=\/a; Max-Age=0/)
+    assert.match(
+      spoilt.headers.getSetCookie().join(),
+      /^tolsey-paid-[\w-]{17}=; Path=\/a; Max-Age=0/,
+    )
   })
 
   test('with rubbish in it is none', async (t) => {
     const shop = await open(t)
     const honest = cookieOf(await shop.ask('/a', paying('one')))
-    const bound = honest.split('=')[1]?.split('.')[0] ?? ''
+    const [name = '', value = ''] = honest.split('=')
+    const [bound = ''] = value.split('.')
     const json = (value: unknown): string =>
       Buffer.from(JSON.stringify(value)).toString('base64url')
     const rubbish = [
-      ...['tolsey-paid', 'tolsey-paid=', 'tolsey-paid=.', `tolsey-paid=${bound}.`, '=;=;;'],
-      `tolsey-paid=${bound}.${json(null)}`,
-      `tolsey-paid=${bound}.${json(['Fake-Payment'])}`,
-      `tolsey-paid=${bound}.${json({ 'Fake-Payment': 1 })}`,
-      `tolsey-paid=${bound}.${json({ Host: 'evil', 'Sec-Fetch-Mode': 'navigate' })}`,
-      `tolsey-paid=${bound}.${'A'.repeat(20_000)}`,
+      ...[name, `${name}=`, `${name}=.`, `${name}=${bound}.`, '=;=;;', `tolsey-paid=${value}`],
+      `${name}=${bound}.${json(null)}`,
+      `${name}=${bound}.${json(['Fake-Payment'])}`,
+      `${name}=${bound}.${json({ 'Fake-Payment': 1 })}`,
+      `${name}=${bound}.${json({ Host: 'evil', 'Sec-Fetch-Mode': 'navigate' })}`,
+      `${name}=${bound}.${'A'.repeat(20_000)}`,
       `x=${'y'.repeat(20_000)}; ${honest}`,
     ]
     for (const cookie of rubbish) {
@@ -410,6 +421,50 @@ describe('the cookie', () => {
       assert.match(await answer.text(), /payment-required/)
     }
     assert.equal((await shop.ask('/a', navigating(honest))).status, 200)
+  })
+
+  test('of one query stands beside that of another, as many as fit into the head of a request', async (t) => {
+    const shop = await open(t)
+    const jar = new Map<string, string>()
+    const sent = (): string => [...jar].map(([name, value]) => `${name}=${value}`).join('; ')
+    const buy = async (path: string, word: string): Promise<void> => {
+      const answer = await shop.ask(path, { ...paying(word), cookie: sent() })
+      assert.equal(answer.headers.get('tolsey-page'), 'receipt')
+      for (const line of answer.headers.getSetCookie()) {
+        const [, name = '', value = ''] = /^([^=]+)=([^;]*); Path=\/a;/.exec(line) ?? []
+        // One that is set anew keeps its place (RFC 6265, 5.3).
+        if (line.includes('Max-Age=0')) jar.delete(name)
+        else jar.set(name, value)
+      }
+    }
+    const open200 = async (path: string): Promise<boolean> =>
+      (await shop.ask(path, navigating(sent()))).status === 200
+    await buy('/a?q=1', 'one')
+    await buy('/a?q=2', 'two')
+    assert.deepEqual([await open200('/a?q=1'), await open200('/a?q=2')], [true, true])
+    assert.equal(await open200('/a?q=3'), false)
+    for (let i = 3; i < 10; i++) await buy(`/a?q=${i}`, `word ${i}`)
+    assert.equal(jar.size, PAID_MAX)
+    assert.deepEqual(await Promise.all([5, 6, 7, 8, 9].map((i) => open200(`/a?q=${i}`))), [
+      ...[false, true, true, true, true],
+    ])
+    // Long ones are fewer.
+    for (let i = 0; i < 5; i++) await buy(`/a?long=${i}`, `${i}${'x'.repeat(2_000)}`)
+    assert.equal(jar.size, 2)
+    assert.ok(sent().length < PAID_CHARS_MAX + 100)
+  })
+
+  test('of one seller is neither looked at nor taken away by another at the same host', async (t) => {
+    const shop = await open(t)
+    const neighbour = await open(t, { realm: 'next' })
+    const cookie = cookieOf(await shop.ask('/a', paying('one')))
+    const there = await neighbour.ask('/a', navigating(cookie))
+    assert.deepEqual([there.status, there.headers.getSetCookie()], [402, []])
+    const bought = await neighbour.ask('/a', { ...paying('two'), cookie })
+    const both = `${cookie}; ${cookieOf(bought)}`
+    assert.equal(both.match(/=/g)?.length, 2)
+    for (const one of [shop, neighbour])
+      assert.equal((await one.ask('/a', navigating(both))).status, 200)
   })
 
   test('of a plan opens what the plan opens, to a person’s own way there', async (t) => {
@@ -438,13 +493,14 @@ describe('the cookie', () => {
     assert.equal(elsewhere.status, 402)
     assert.deepEqual(elsewhere.headers.getSetCookie(), [])
     const paid = cookieOf(await shop.ask('/b', paying('two')))
-    const bound = paid.split('=')[1]?.split('.')[0] ?? ''
+    const [name = '', value = ''] = paid.split('=')
+    const [bound = ''] = value.split('.')
     const purse = Buffer.from(JSON.stringify({ 'Fake-Payment': 'bad' })).toString('base64url')
-    const both = `tolsey-paid=${bound}.${purse}; ${pass}`
+    const both = `${name}=${bound}.${purse}; ${pass}`
     const spoilt = await shop.ask('/b', navigating(both))
     assert.equal(spoilt.status, 402)
     const [dropped = '', ...others] = spoilt.headers.getSetCookie()
-    assert.match(dropped, /^tolsey-paid=; Path=\/b; Max-Age=0/)
+    assert.match(dropped, /^tolsey-paid-[\w-]{17}=; Path=\/b; Max-Age=0/)
     assert.deepEqual(others, [])
     assert.equal((await shop.ask('/in', navigating(pass))).status, 200)
   })

@@ -13,8 +13,12 @@ import type { Answer, Pair } from './answer.ts'
 
 /** By which a page says that it pays: it wants the receipt, and what was bought when it asks by its cookie. */
 export const PAGE_FIELD = 'Tolsey-Page'
-/** Holds what was paid with, for the address that it was paid for. */
+/** Holds what was paid with, for the address that it was paid for: one for each query. Behind it stands of which it is. */
 export const PAID_COOKIE = 'tolsey-paid'
+/** Most of them for one path: what a browser sends of them with each request must fit into its head. */
+export const PAID_MAX = 4
+/** Most characters of their values together; the newest is kept whatever it has. */
+export const PAID_CHARS_MAX = 6_000
 /** Holds a token that was bought on a page, for all of the host. Behind it stands of which seller and plan it is. */
 export const TOKEN_COOKIE = 'tolsey-token'
 /** Most cookies of one request that are tried. */
@@ -66,6 +70,9 @@ export interface Desk {
 /** What a page has paid with. */
 export interface Purse {
   readonly cookie: string
+  readonly name: string
+  /** Cookies of the same path that must make room for it. */
+  readonly dropped: readonly string[]
 }
 
 /** What was bought on a page. */
@@ -137,6 +144,9 @@ export function createDesk(
 ): Desk {
   // Several sellers may share a host, and one may sell several plans: no token takes the place of another.
   const tokenCookie = `${TOKEN_COOKIE}-${shortHash(realm)}-`
+  const paidCookie = ({ target }: Coming): string =>
+    `${PAID_COOKIE}-${shortHash(`${realm} ${target.split('?', 1)[0]}`)}-`
+  const paidName = (incoming: Coming): string => paidCookie(incoming) + shortHash(incoming.target)
   const brought = protocols.flatMap((p) => p.fields.request.map((name) => name.toLowerCase()))
   const told = new Set(protocols.flatMap((p) => p.fields.response.map((n) => n.toLowerCase())))
   const tray = createTray(clock)
@@ -161,7 +171,8 @@ export function createDesk(
       // An application may have a use of its own for this one, on every request.
       const isOther = (name: string): boolean => name !== 'authorization'
       if (brought.some((name) => isOther(name) && fields.get(name) != null)) return incoming
-      const cookies = cookiesOf(fields.get('cookie') ?? '', incoming, tokenCookie).flatMap(
+      const names = { paid: paidName(incoming), token: tokenCookie }
+      const cookies = cookiesOf(fields.get('cookie') ?? '', incoming, names).flatMap(
         ([name, text]) => {
           const pairs = readPurse(text, brought)
           const isFit = pairs && ![...pairs.keys()].some((one) => fields.get(one) != null)
@@ -192,17 +203,23 @@ export function createDesk(
     purse(incoming, { fields }) {
       if (!isPage(incoming)) return undefined
       const cookie = cookieFor(incoming, fields.request)
-      return cookie.length <= COOKIE_CHARS_MAX ? { cookie } : undefined
+      if (cookie.length > COOKIE_CHARS_MAX) return undefined
+      const name = paidName(incoming)
+      const before = pairsIn(incoming.fields.get('cookie') ?? '').filter(
+        ([other]) => other !== name && other.startsWith(paidCookie(incoming)),
+      )
+      return { cookie, name, dropped: overflowing(before, cookie.length) }
     },
 
-    hand({ cookie }, sold) {
+    hand({ cookie, name, dropped }, sold) {
       const { answer, resource, receipt, fields, token, tokenPlan = '', tokenUntilAt } = sold
       const secure = isSecure(resource)
       const bought = token && `*.${writePurse([['Authorization', `Bearer ${token}`]])}`
       const isKept = bought !== undefined && bought.length <= COOKIE_CHARS_MAX
       const leftS = Math.floor(((tokenUntilAt ?? 0) - clock.now()) / 1000)
       const cookies = [
-        cookieOf(PAID_COOKIE, cookie, resource.path, PAID_COOKIE_S, secure),
+        cookieOf(name, cookie, resource.path, PAID_COOKIE_S, secure),
+        ...dropped.map((one) => cookieOf(one, '', resource.path, 0, secure)),
         ...(isKept && leftS > 0
           ? [cookieOf(tokenCookie + shortHash(tokenPlan), bought, '/', leftS, secure)]
           : []),
@@ -329,26 +346,44 @@ function isNavigation(fields: Fields): boolean {
   )
 }
 
+/** The cookies of a field, as it names them: those of longer paths come first, and of those the oldest (RFC 6265, 5.4). */
+function pairsIn(field: string): readonly (readonly [name: string, text: string])[] {
+  if (field === '' || field.length > COOKIES_CHARS_MAX) return []
+  return field.split(';').map((part) => {
+    const at = part.indexOf('=')
+    return [part.slice(0, at).trim(), part.slice(at + 1).trim()]
+  })
+}
+
 /** What our cookies hold for this address, by their names: the payment for it before a token. */
 function cookiesOf(
   field: string,
   incoming: Coming,
-  tokenCookie: string,
+  names: { readonly paid: string; readonly token: string },
 ): readonly (readonly [name: string, text: string])[] {
-  if (field === '' || field.length > COOKIES_CHARS_MAX) return []
   const values = new Map<string, string>()
-  for (const part of field.split(';')) {
-    const at = part.indexOf('=')
-    const name = part.slice(0, at).trim()
-    if (name !== PAID_COOKIE && !name.startsWith(tokenCookie)) continue
-    const value = part.slice(at + 1).trim()
+  for (const [name, value] of pairsIn(field)) {
+    if (name !== names.paid && !name.startsWith(names.token)) continue
     const [bound] = value.split('.', 1)
-    const wanted = name === PAID_COOKIE ? bindingOf(incoming) : '*'
-    // Those of longer paths come first (RFC 6265, 5.4).
+    const wanted = name === names.paid ? bindingOf(incoming) : '*'
     if (bound === wanted && !values.has(name)) values.set(name, value)
   }
-  const rankOf = ([name]: readonly [string, string]): number => (name === PAID_COOKIE ? 0 : 1)
+  const rankOf = ([name]: readonly [string, string]): number => (name === names.paid ? 0 : 1)
   return [...values].toSorted((a, b) => rankOf(a) - rankOf(b)).slice(0, CARRIED_MAX)
+}
+
+/** The oldest of them, as many as must go for one more that is so long. */
+function overflowing(
+  before: readonly (readonly [name: string, text: string])[],
+  length: number,
+): readonly string[] {
+  let chars = length
+  let count = 1
+  const kept = before.toReversed().filter(([, text]) => {
+    chars += text.length
+    return ++count <= PAID_MAX && chars <= PAID_CHARS_MAX
+  })
+  return before.filter((one) => !kept.includes(one)).map(([name]) => name)
 }
 
 /** Which address a payment is for: its cookie comes to all that lies below the path, and to every query. */
@@ -419,7 +454,7 @@ const KEEPING: ReadonlySet<Code> = new Set(['payment-required', 'token-exhausted
 
 /** What does not pay any more is not brought again. */
 function droppedBy(name: string, resource: Resource): readonly string[] {
-  const path = name === PAID_COOKIE ? resource.path : '/'
+  const path = name.startsWith(PAID_COOKIE) ? resource.path : '/'
   return ['Set-Cookie', cookieOf(name, '', path, 0, isSecure(resource))]
 }
 
