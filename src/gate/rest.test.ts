@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { hash } from 'node:crypto'
 import { describe, test } from 'node:test'
+import * as fc from 'fast-check'
 import { readPrice } from '../core/money.ts'
 import type { Bought, Gate, Log, Rail } from '../core/ports.ts'
 import { problem } from '../core/problem.ts'
@@ -19,6 +20,7 @@ import {
   priced,
   serve,
 } from './fixture.test.ts'
+import { restsOf } from './account.ts'
 import { DELIVER_MS, LOOK_FIRST_MS, REFUND_TURN_MS, SETTLE_MS, WORK_MS } from './limits.ts'
 
 const purse = plan('purse', { balance: readPrice('2 USD') })
@@ -30,8 +32,12 @@ function world(change: Partial<Rail<unknown, string>> = {}) {
   const books = memory({ clock })
   const sent: { readonly key: string; readonly to: string; readonly amount: bigint }[] = []
   const state: { mood: 'settled' | 'failed' | 'refused' | 'unknown' } = { mood: 'settled' }
+  /** Of the next ones, in the place of that. */
+  const moods: (typeof state.mood)[] = []
   const refund: NonNullable<Rail['refund']> = async (_offer, to, { amount }, key, log: Log) => {
-    const { mood } = state
+    // What has settled stays so, whoever asks.
+    const isDone = sent.some((one) => one.key === key)
+    const mood = isDone ? 'settled' : (moods.shift() ?? state.mood)
     const no = problem('settlement-failed', 'No way.')
     if (mood === 'refused') return { state: 'failed', problem: no }
     const before = await log.read()
@@ -44,7 +50,7 @@ function world(change: Partial<Rail<unknown, string>> = {}) {
   const shop = createShop(books, clock, { refund, ...change })
   return {
     ...shop,
-    ...{ books, sent, state },
+    ...{ books, sent, state, moods },
     draw: async ({ grant }: Bought, over: Gate = shop.gate) =>
       await serve(over, ask(read, { grant })),
     left: async ({ account: { id } }: Bought) =>
@@ -53,6 +59,11 @@ function world(change: Partial<Rail<unknown, string>> = {}) {
     sound: async () => assert.deepEqual((await verifyBooks(books)).problems, []),
   }
 }
+
+/** A cent in the unit of balances, and of the coin that is paid in. */
+const CENT = 10n ** 16n
+const UNITS = 10n ** 4n
+type Parts = Readonly<Record<string, string>>
 
 const order = ({ account: { id } }: Bought, rest: Partial<RestOrder> = {}): RestOrder => ({
   account: id,
@@ -262,6 +273,117 @@ describe('what is left of a token', () => {
           await w.sound()
         }
     assert.ok(hits > 10)
+  })
+})
+
+describe('what was paid for a token, whatever happens while its rest goes back', () => {
+  const cents = (most: number) => fc.integer({ min: 1, max: most })
+  const money = (amount: number): string => `0.${String(amount).padStart(2, '0')} USD`
+  const lives = fc.record({
+    deposits: fc.array(fc.record({ price: cents(99), balance: cents(99) }), {
+      minLength: 1,
+      maxLength: 4,
+    }),
+    draws: fc.array(cents(60), { maxLength: 3 }),
+    terms: fc.option(fc.record({ feeBps: fc.nat(10_000), fee: fc.nat(99) }), { nil: undefined }),
+    /** How refunds end, one after the other; those behind them settle. */
+    moods: fc.array(fc.constantFrom('settled', 'failed', 'refused', 'unknown'), { maxLength: 8 }),
+    /** Books of the first process that fail once. */
+    fault: fc.option(
+      fc.record({
+        verb: fc.constantFrom('transfer', 'step', 'post', 'void', 'find', 'balances'),
+        call: fc.integer({ min: 1, max: 30 }),
+        isDone: fc.boolean(),
+      }),
+      { nil: undefined },
+    ),
+    orders: fc.integer({ min: 1, max: 3 }),
+  })
+
+  test('is what was drawn, what is left, what the seller keeps, and what went back, to the last unit', async () => {
+    const seen = new Set<string>()
+    const property = fc.asyncProperty(lives, async (life) => {
+      const { deposits, draws, terms, moods, fault, orders } = life
+      const w = world()
+      const sent = (): number => w.sent.length
+      w.moods.push(...moods)
+      const plans = deposits.map(({ price, balance }, i) =>
+        plan('purse', {
+          prices: [readPrice(money(price))],
+          balance: readPrice(money(balance)),
+          validForMs: 3_600_000 + i,
+        }),
+      )
+      const [first = purse, ...others] = plans
+      const bought = await w.buy('n0', first)
+      for (const [i, one] of others.entries()) {
+        w.clock.pass(1)
+        await w.buy(`n${i + 1}`, one, bought.account.id)
+      }
+      let drawn = 0n
+      for (const amount of draws)
+        if ((await serve(w.gate, ask(priced(money(amount)), bought))) === 'serve')
+          drawn += BigInt(amount)
+      const kept = terms && { feeBps: terms.feeBps, fee: readPrice(money(terms.fee)) }
+      const wish = order(bought, kept ? { terms: kept } : {})
+      // Several at once, in processes of their own; the books of one fail.
+      const broken = fault ? failing(w.books, fault).ledger : w.books
+      const gates = [w.open(broken), w.gate, w.open(w.books)].slice(0, orders)
+      for (const one of await Promise.allSettled(gates.map((gate) => gate.refundRest(wish))))
+        seen.add(one.status === 'fulfilled' ? said(one.value) : 'fault')
+      // What is open is gone on with until everything is known.
+      for (let i = 0; i < 20 && (await w.books.pending()).length > 0; i++) {
+        w.clock.pass(REFUND_TURN_MS)
+        await w.open(w.books).recover()
+      }
+      assert.deepEqual(await w.books.pending(), [])
+      w.moods.length = 0
+      const before = sent()
+      const last = await w.gate.refundRest(wish)
+      seen.add(`last ${said(last)}`)
+      if (last.kind === 'refunded' && sent() === before) seen.add('told')
+      // The books, in the unit of the balance.
+      const rests = await w.books.under(restsOf(bought.account.id), '', 100)
+      const given = rests.reduce((sum, { posted }) => sum + posted, 0n)
+      const put = deposits.reduce((sum, { balance }) => sum + BigInt(balance), 0n)
+      const left = await w.left(bought)
+      assert.equal(put * CENT, drawn * CENT + given + left)
+      // What went back of each payment is worth its share, rounded down once for each time, and never more than was paid.
+      let shares = 0n
+      for (const [i, { price, balance }] of deposits.entries()) {
+        const steps = rests.flatMap((rest) =>
+          rest.steps.filter(({ type }) => type === 'given-back'),
+        )
+        const parts = steps.map(({ data }) =>
+          BigInt(String((data['shares'] as Parts)[`n${i}`] ?? 0)),
+        )
+        const share = parts.reduce((sum, part) => sum + part, 0n)
+        shares += share
+        const back = w.sent
+          .filter(({ key }) => key.startsWith(`n${i}/`))
+          .reduce((sum, { amount }) => sum + amount, 0n)
+        const worth = BigInt(price) * UNITS * share * BigInt(10_000 - (terms?.feeBps ?? 0))
+        const whole = BigInt(balance) * CENT * 10_000n
+        const times = BigInt(parts.filter((part) => part > 0n).length)
+        assert.ok(back <= BigInt(price) * UNITS, 'no more than was paid')
+        assert.ok(back * whole <= worth, 'no more than its share')
+        assert.ok((back + times) * whole >= worth, 'no less than its share')
+      }
+      const fees = BigInt(terms?.fee ?? 0) * CENT
+      const closed = rests.filter(({ posted }) => posted > 0n).length
+      // What is worth less than the smallest unit of money is kept with the fee.
+      const bps = BigInt(10_000 - (terms?.feeBps ?? 0)) || 1n
+      const dustOf = (price: number, balance: number): bigint =>
+        (BigInt(balance) * CENT * 10_000n) / (BigInt(price) * UNITS * bps) + 1n
+      const dust = deposits.reduce((sum, one) => sum + dustOf(one.price, one.balance), 0n)
+      assert.ok(given >= shares + fees * BigInt(closed))
+      assert.ok(given <= shares + (fees + dust) * BigInt(closed))
+      assert.ok(shares + left + drawn * CENT <= put * CENT)
+      await w.sound()
+    })
+    await fc.assert(property, { numRuns: 200 })
+    for (const one of ['refunded', 'open', 'amount-exceeded', 'failed', 'fault'])
+      assert.ok(seen.has(one), one)
   })
 })
 
