@@ -139,6 +139,51 @@ describe('a task in the books', () => {
     await w.sound()
   })
 
+  test('whose process comes back at whichever moment of its being given up is done, or goes back: never both', async () => {
+    const ends = new Set<string>()
+    for (let at = 1; at <= 40; at++) {
+      const w = open()
+      const first = w.gateOf()
+      await w.sell(first)
+      const { task, run } = await tasksOf(first).begin(w.order)
+      assert(run)
+      await run.start()
+      w.clock.pass(TASK_TURN_MS + 1)
+      let calls = 0
+      let done: boolean | undefined
+      const interrupted = new Proxy(w.ledger, {
+        get(target, name) {
+          const value: unknown = Reflect.get(target, name)
+          if (typeof value !== 'function') return value
+          return async (...given: unknown[]) => {
+            if (++calls === at) done = await run.done(Buffer.from('goods'))
+            return (await Reflect.apply(value, target, given)) as unknown
+          }
+        },
+      })
+      const next = w.gateOf(interrupted)
+      await next.recover()
+      await settled()
+      // All calls of a recovery were tried.
+      if (calls < at) {
+        await run.cancel()
+        break
+      }
+      for (let i = 0; i < 3; i++) {
+        w.clock.pass(TASK_TURN_MS + REFUND_TURN_MS)
+        await next.recover()
+      }
+      const found = await tasksOf(next).find(task.id)
+      const result = await tasksOf(next).result(task.id)
+      assert.equal(found?.state, done ? 'done' : 'failed', `${at}`)
+      assert.equal(result !== undefined, done, `${at}`)
+      assert.equal(w.sum(), done ? 0n : 100_000n, `${at}`)
+      ends.add(found.state)
+      await w.sound()
+    }
+    assert.deepEqual(ends, new Set(['done', 'failed']))
+  })
+
   test('that takes too long has failed, and its work is told', async () => {
     const w = open()
     const gate = w.gateOf()
