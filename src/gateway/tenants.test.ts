@@ -337,6 +337,53 @@ tenants:
   assert.equal(used.length, 1)
 })
 
+test('a desk that moves in a reload hears of all that is sold from then on', async (t) => {
+  const facilitator = await startFacilitator(t)
+  const api = await upstream(t, (_, response) => response.end('goods'))
+  const [before, now] = [await freePort(), await freePort()]
+  const sourceOf = (port: number): ReturnType<typeof readSource> =>
+    readSource(
+      `listen: 0
+origin: http://${MAIN}
+secret: { env: SECRET }
+${rails(1, facilitator)}
+upstreams: { api: "${api}" }
+routes: { GET /a: 0.01 USD }
+tenants:
+  acme: { secret: { env: ACME }, ${rails(2, facilitator)}, upstreams: { api: "${api}" }, origin: "http://${ACME}",
+    admin: ${port}, dashboard: { token: { env: ACME_DESK } }, routes: { GET /a: 0.02 USD } }
+`,
+      'a.yaml',
+      {
+        directory: '.',
+        variable: (name) => ({ ...environment, SECRET: 'dW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA' })[name],
+      },
+    )
+  const ledger = memory()
+  const first = await openHouse(sourceOf(before), { ledger })
+  const sales = async (port: number): Promise<string> => {
+    const { body } = await ask({ port }, '/metrics', { headers: { host: `127.0.0.1:${port}` } })
+    return /^tolsey_sales_total\{.*\} (\d+)/m.exec(body)?.[1] ?? '0'
+  }
+  const buy = async (house: typeof first.house): Promise<void> => {
+    const server = await listen({ host: '127.0.0.1', port: 0 }, house)
+    const { status } = await createBuyer().buy(Number(new URL(server.url).port), ACME, '/a')
+    assert.equal(status, 200)
+    await server.drain(1_000)
+  }
+  await buy(first.house)
+  assert.equal(await sales(before), '1')
+  const second = await openHouse(sourceOf(now), { ledger, before: first })
+  t.after(async () => {
+    await second.house.close()
+    await second.close()
+  })
+  await first.house.close()
+  await first.close()
+  await buy(second.house)
+  assert.equal(await sales(now), '1')
+})
+
 const redis = binaryOf('redis-server')
 const noRedis = redis === undefined ? 'No Redis on this machine.' : undefined
 

@@ -41,6 +41,15 @@ interface SharedBooks {
 interface OpenTenant {
   readonly open: DocumentHouse
   readonly desk: Desk | undefined
+  readonly ear: Ear
+}
+
+/**
+ * Who hears of a tenant now. Parts that are the same after a reload tell whom they were opened with, though its desk may be
+ * another by then.
+ */
+interface Ear {
+  desk: Desk | undefined
 }
 
 /** What a tenant's own people see of it, at an address of its own: none of it is seen from another's. */
@@ -91,7 +100,10 @@ async function openTenants(source: Source, options: OpenHouseOptions): Promise<T
       tenants.set(tenant.name, one)
     }
     // Not before: where one of them cannot be opened, the desks go on with the parts that serve.
-    for (const { open, desk } of tenants.values()) desk?.office.use(open.parts)
+    for (const { open, desk, ear } of tenants.values()) {
+      ear.desk = desk
+      desk?.office.use(open.parts)
+    }
     return {
       ...main,
       ...{ books, tenants },
@@ -147,8 +159,9 @@ async function openTenant(
   const last = before?.tenants.get(name)
   const desk = isTrial ? undefined : await openDesk(own, last?.desk)
   try {
+    const ear = last?.ear ?? { desk }
     const told: Observe = (event) => {
-      desk?.office.observe(event)
+      ear.desk?.office.observe(event)
       observe?.({ ...event, tenant: name })
     }
     const open = await openOne(own, {
@@ -158,7 +171,7 @@ async function openTenant(
       ...(last && { before: last.open }),
       ...(entry.path !== undefined && { path: entry.path }),
     })
-    return { open, desk }
+    return { open, desk, ear }
   } catch (error) {
     await closeDesk(desk)
     throw error
