@@ -10,7 +10,7 @@ import { createAdmin } from './admin.ts'
 import { logIn, send } from './fixture.test.ts'
 import type { Answer } from './fixture.test.ts'
 import { createHub } from './hub.ts'
-import { FAILURES_MAX } from './login.ts'
+import { FAILURES_MAX, LOGINS_MAX } from './login.ts'
 import { BODY_BYTES_MAX } from './route.ts'
 
 let stage: Stage
@@ -95,6 +95,41 @@ describe('the login', () => {
     assert.equal((await get('/api/balances', { cookie: mine })).status, 401)
     assert.deepEqual((await get('/api/session', { cookie: mine })).json, { isLoggedIn: false })
     assert.equal((await get('/api/session')).json['isLoggedIn'], true)
+  })
+
+  test('stands beside that of another dashboard at the same host, whose login and logout leave it alone', async (t) => {
+    const other = await openStage({ files })
+    t.after(() => other.close())
+    const enterAt = async (url: string, cookie?: string): Promise<string> => {
+      const { status, cookies } = await send(url, '/api/session', {
+        method: 'POST',
+        fields: { ...json, ...(cookie !== undefined && { cookie }) },
+        body: JSON.stringify({ token: TOKEN }),
+      })
+      assert.equal(status, 204)
+      return cookies[0]?.replace(/;.*$/, '') ?? ''
+    }
+    const isIn = async (url: string, jar: string): Promise<boolean> =>
+      (await send(url, '/api/balances', { fields: { cookie: jar } })).status === 200
+    const leaveAt = async (url: string, jar: string): Promise<string> => {
+      const fields = { cookie: jar, 'x-tolsey-admin': '1' }
+      const { cookies } = await send(url, '/api/session', { method: 'DELETE', fields })
+      return cookies[0]?.replace(/;.*$/, '') ?? ''
+    }
+    const one = await enterAt(stage.url)
+    const both = await enterAt(other.url, one)
+    assert.deepEqual([await isIn(stage.url, both), await isIn(other.url, both)], [true, true])
+    // Who logs in again has one login there.
+    const again = await enterAt(other.url, both)
+    assert.equal(again.length, both.length)
+    const left = await leaveAt(other.url, again)
+    assert.deepEqual([await isIn(stage.url, left), await isIn(other.url, left)], [true, false])
+    // What was left is no login, whoever has kept the cookie.
+    assert.equal(await isIn(other.url, again), false)
+    let many = one
+    for (let i = 0; i < LOGINS_MAX + 3; i++) many = await enterAt(other.url, many)
+    assert.equal(await isIn(stage.url, many), true)
+    assert.equal(await leaveAt(stage.url, await leaveAt(other.url, many)), 'tolsey-admin=')
   })
 
   test('who guesses is stopped, even when he guesses right at last; others are not', async (t) => {

@@ -19,8 +19,17 @@ export const FAILURE_WINDOW_MS = 60_000
 /** Callers whose failures are remembered. */
 const FAILING_MAX = 10_000
 
+/**
+ * Browsers send a cookie to every port of a host, and to every dashboard that is mounted there: it holds a login of each, and
+ * each dashboard knows its own.
+ */
 const COOKIE = 'tolsey-admin'
+/** Most logins in one cookie; the oldest goes first. */
+export const LOGINS_MAX = 8
 const SESSION_BYTES = 32
+const PAIR = new RegExp(
+  `(?:^|;\\s*)${COOKIE}=([0-9a-f]{64}(?:\\.[0-9a-f]{64}){0,${LOGINS_MAX - 1}})(?:;|$)`,
+)
 
 /** Who is logged in, and how. */
 export interface Session {
@@ -63,11 +72,15 @@ export function createLogin(token: string, clock: Clock, chance: Chance): Login 
     throw new Refused('unauthorized', 'The token is not right.')
   }
 
+  /** The login that is one of ours, or was none. */
   function nameOf(request: IncomingMessage): string | undefined {
-    const [, value] =
-      new RegExp(`(?:^|;\\s*)${COOKIE}=([0-9a-f]{64})(?:;|$)`).exec(request.headers.cookie ?? '') ??
-      []
-    return value === undefined ? undefined : digest(value).toString('hex')
+    const names = valuesOf(request).map(nameOfValue)
+    return names.find((name) => sessions.has(name)) ?? names.at(0)
+  }
+
+  /** Those of other dashboards at the same host, and those that are over. */
+  function others(request: IncomingMessage): readonly string[] {
+    return valuesOf(request).filter((value) => !sessions.has(nameOfValue(value)))
   }
 
   const check: Login['check'] = (request, caller) => {
@@ -91,8 +104,9 @@ export function createLogin(token: string, clock: Clock, chance: Chance): Login 
       const value = Buffer.from(chance(SESSION_BYTES)).toString('hex')
       const [oldest] = sessions.keys()
       if (sessions.size >= SESSIONS_MAX && oldest !== undefined) sessions.delete(oldest)
-      sessions.set(digest(value).toString('hex'), clock.now() + SESSION_MS)
-      return { cookie: cookieOf(request, value, SESSION_MS) }
+      const kept = others(request).slice(1 - LOGINS_MAX)
+      sessions.set(nameOfValue(value), clock.now() + SESSION_MS)
+      return { cookie: cookieOf(request, [...kept, value]) }
     },
     check,
     look(request, caller) {
@@ -105,16 +119,26 @@ export function createLogin(token: string, clock: Clock, chance: Chance): Login 
       }
     },
     leave(request) {
-      const name = nameOf(request)
-      if (name !== undefined) sessions.delete(name)
-      return cookieOf(request, '', 0)
+      const kept = others(request)
+      for (const value of valuesOf(request)) sessions.delete(nameOfValue(value))
+      return cookieOf(request, kept)
     },
   }
 }
 
-function cookieOf({ socket }: IncomingMessage, value: string, ms: number): string {
+function valuesOf({ headers }: IncomingMessage): readonly string[] {
+  return PAIR.exec(headers.cookie ?? '')?.[1]?.split('.') ?? []
+}
+
+function nameOfValue(value: string): string {
+  return digest(value).toString('hex')
+}
+
+/** Without a login it takes the cookie from the browser. */
+function cookieOf({ socket }: IncomingMessage, values: readonly string[]): string {
   const secure = 'encrypted' in socket && socket.encrypted === true ? '; Secure' : ''
-  return `${COOKIE}=${value}; Path=/; HttpOnly; SameSite=Strict; Max-Age=${ms / 1_000}${secure}`
+  const ms = values.length > 0 ? SESSION_MS : 0
+  return `${COOKIE}=${values.join('.')}; Path=/; HttpOnly; SameSite=Strict; Max-Age=${ms / 1_000}${secure}`
 }
 
 /** Of the same length whatever it is of, so that comparing takes the same time. */
