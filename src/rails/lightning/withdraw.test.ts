@@ -374,6 +374,50 @@ describe('a withdrawal', () => {
   })
 })
 
+describe('what may be pulled', () => {
+  test('is asked before an invoice is taken: what was bought is revoked before the money leaves', async () => {
+    const s = await stage()
+    const asked: string[] = []
+    let may: boolean | 'nobody knows' = 'nobody knows'
+    const process = s.start({
+      async mayPull(key) {
+        asked.push(`${key} ${s.node.sent()}`)
+        if (may === 'nobody knows') throw new PaymentError('store-unavailable', 'Not now.')
+        return may
+      },
+    })
+    const url = s.link()
+    const invoice = await s.invoice()
+    const rows = (await s.ledger.journal(0, 100)).length
+    isError(await s.pull(url, invoice, process))
+    may = false
+    assert.equal((await s.pull(url, invoice, process)).reason, 'This link is not good any more.')
+    assert.equal((await s.ledger.journal(0, 100)).length, rows)
+    assert.equal(s.node.calls.includes('pay'), false)
+    may = true
+    assert.deepEqual(await s.pull(url, invoice, process), ok)
+    assert.deepEqual(asked, ['sale/1 0', 'sale/1 0', 'sale/1 0'])
+    // What was pulled is told as before, whatever may be now.
+    may = false
+    assert.deepEqual(await s.pull(url, invoice, process), ok)
+    assert.equal((await s.pull(url, await s.invoice(), process)).reason, USED)
+    assert.equal(asked.length, 3)
+    assert.equal(s.node.sent(), 1)
+  })
+
+  test('is not asked for what was begun: that is seen through', async () => {
+    const s = await stage()
+    const url = s.link()
+    const process = s.start({ mayPull: async () => false })
+    const invoice = await s.invoice()
+    s.node.trouble = { pay: 'before' }
+    assert.deepEqual(await s.pull(url, invoice), ok)
+    s.node.trouble = {}
+    assert.deepEqual(await s.pull(url, invoice, process), ok)
+    assert.equal(s.node.sent(), 1)
+  })
+})
+
 describe('a withdrawal whose answer is lost', () => {
   for (const when of ['before', 'after'] as const)
     test(`when the node is gone ${when} it was asked stays open, and is made once`, async () => {

@@ -55,6 +55,12 @@ export interface WithdrawSettings {
   readonly origin: string
   /** Where links lead, letter by letter; {@link WITHDRAW_PATH} if absent. */
   readonly path?: string
+  /**
+   * Asked with the key of a link before an invoice is taken for it, and for each further one: false where nothing must be pulled
+   * by it any more. Here is the place to revoke what the payment of that key has bought: a link gives back, and revokes nothing.
+   * What it throws makes the wallet come again.
+   */
+  readonly mayPull?: (key: string) => Promise<boolean>
   /** Told of faults. */
   readonly observe?: Observe
   readonly clock?: Clock
@@ -113,7 +119,7 @@ type Outcome = 'paid' | 'failed' | 'open' | 'later'
  * @throws {RangeError} when the rail cannot pay, the origin or path is none, or the secret must not be used.
  */
 export function createWithdraw(settings: WithdrawSettings): Withdraw {
-  const { rail, ledger, origin, path = WITHDRAW_PATH, observe } = settings
+  const { rail, ledger, origin, path = WITHDRAW_PATH, observe, mayPull } = settings
   const { clock = systemClock, chance = systemChance, secret } = settings
   const refund = rail.refund?.bind(rail)
   if (!refund) throw new RangeError('The node of the rail cannot pay. Leave withdrawals out.')
@@ -194,6 +200,7 @@ export function createWithdraw(settings: WithdrawSettings): Withdraw {
     if (!before || before.state === 'voided') {
       if (clock.now() >= expiresAt) return EXPIRED
       if (invoice.expiresAt - clock.now() < PAYOUT_LEFT_MS_MIN) return 'The invoice has expired.'
+      if (mayPull && !(await isUsed(key)) && !(await mayPull(key))) return CANCELLED
     }
     const make = (): ReturnType<Ledger['transfer']> =>
       ledger.transfer({
@@ -327,6 +334,7 @@ const PURPOSE = 'withdrawal'
 const TURN = 'withdrawal-turn'
 
 const EXPIRED = 'This link has expired.'
+const CANCELLED = 'This link is not good any more.'
 const USED = 'This link has been used.'
 const BUSY = 'Another invoice is being paid for this link. Come back later.'
 const NO_WAY = 'The payment found no way to the wallet. Nothing was sent. Name a new invoice.'
