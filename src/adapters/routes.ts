@@ -66,9 +66,10 @@ export interface Paid {
   /**
    * The request is answered 202 and its work goes on (`startTask`): its result is fetched where the answer says, and what was
    * charged for work that fails goes back, less the part that was done. Money moves before the work. `withinMs`: how long it
-   * may take; an hour if absent. Needs a seller with a vault.
+   * may take; an hour if absent. Needs a seller with a vault. `perhaps`: the work may as well be done at once, and its answer is
+   * then paid like any other, `before-response`.
    */
-  readonly task?: boolean | { readonly withinMs: number }
+  readonly task?: boolean | { readonly withinMs: number; readonly perhaps?: boolean }
   /** When the money moves; `before-response` if absent. */
   readonly settle?: SettlePoint
   /** `automatic`: money that moved before the work goes back by itself when the work fails. Else the payment stays good. */
@@ -352,11 +353,12 @@ function readPaid(pattern: Pattern, value: RouteValue, plans?: ReadonlyMap<strin
   const measure = said.meter && readMeasure(key, said.meter)
   checkBalance(key, plan, measure)
   const task = readTask(key, said)
-  const { price = [], settle = task ? 'before-work' : 'before-response', body = 'bind' } = said
+  const isFirst = task !== undefined && !isPerhaps(said)
+  const { price = [], settle = isFirst ? 'before-work' : 'before-response', body = 'bind' } = said
   const { account = plan ? `sales/plans/${plan.name}` : `sales/${key}` } = said
   const { description, mimeType, rails, takes, free, limits, refund } = said
   // The answer of a task is its address, which must not be lost.
-  const keep = said.keep ?? (task !== undefined && !plan)
+  const keep = said.keep ?? (task !== undefined && !measure)
   return {
     key,
     verb,
@@ -382,10 +384,17 @@ function readPaid(pattern: Pattern, value: RouteValue, plans?: ReadonlyMap<strin
   }
 }
 
-function readTask(key: string, { task, settle }: Paid): number | undefined {
+/** Whether the work of a task may be done at once. */
+function isPerhaps({ task }: Paid): boolean {
+  return typeof task === 'object' && task.perhaps === true
+}
+
+function readTask(key: string, said: Paid): number | undefined {
+  const { task, settle } = said
   if (task === undefined || task === false) return undefined
   const no = (why: string): RangeError => new RangeError(`The task of the route "${key}" ${why}`)
-  if (settle !== undefined && settle !== 'before-work') throw no('is paid "before-work".')
+  const point = isPerhaps(said) ? 'before-response' : 'before-work'
+  if (settle !== undefined && settle !== point) throw no(`is paid "${point}".`)
   const withinMs = task === true ? TASK_MS : task.withinMs
   if (!Number.isSafeInteger(withinMs) || withinMs <= 0 || withinMs > TASK_MS_MAX)
     throw no(`takes whole milliseconds, up to ${TASK_MS_MAX}: say { withinMs: 3600000 }.`)

@@ -19,6 +19,8 @@ export const TASK_MS_MAX = 86_400_000
 export const TASK_RESULT_BYTES_MAX = 16_777_216
 /** When to come back for a task that runs, in seconds. */
 export const TASK_RETRY_SECONDS = 5
+/** How a task stands, on an answer that tells it and is not its result. */
+export const TASK_FIELD = 'Tolsey-Task'
 
 /** A task while its work runs. */
 export interface RunningTask {
@@ -102,6 +104,22 @@ export async function startTask(
   return accepted(task)
 }
 
+/**
+ * Queues the task of a request, for whichever process that shares the books: `work` is what it needs. What the request is answered
+ * is the address of the task; it is worked on when it was charged. `fault` is told when that could not be written down.
+ *
+ * @throws {PaymentError} `rate-limited` where too much waits, `store-unavailable` where the work cannot be kept.
+ */
+export async function queueTask(
+  lasting: Lasting,
+  { work, repeats }: { readonly work: Uint8Array; readonly repeats: boolean },
+  fault: (error: unknown) => void,
+): Promise<Accepted> {
+  const { task, charged } = await lasting.tasks.queue({ ...lasting, work, repeats })
+  if (charged) lasting.charged.then(charged).catch(fault)
+  return accepted(task)
+}
+
 async function runTask(
   run: TaskRun,
   meter: { readonly meter?: RequestMeter },
@@ -126,7 +144,8 @@ function wholeOf({ status = 200, headers = {}, body = '' }: TaskResult): Whole {
   return { status, head: Object.entries(headers), body: Buffer.from(body) }
 }
 
-function accepted(task: Task): Accepted {
+/** What a request is answered whose task is there. */
+export function accepted(task: Task): Accepted {
   const address = `${TASKS_PATH}${task.id}`
   const body = JSON.stringify({ task: address, state: task.state })
   return {
@@ -182,12 +201,13 @@ function isSame(one: string, other: string): boolean {
 }
 
 function told(task: Task): Answered {
-  const { state, progress, why, refund, startedAt } = task
+  const { state, progress, why, refund, startedAt, waits } = task
   const isOver = state === 'done' || state === 'failed'
   const said = {
     ...{ state, progress: progress / PROGRESS_MAX, startedAt: new Date(startedAt).toISOString() },
     ...(why !== undefined && { why }),
     ...(refund && { refund }),
+    ...(waits && !isOver && { waits: 'The service behind was away, and is asked again.' }),
     ...(state === 'done' && {
       next: 'Send this request with the payment or the token that has paid.',
     }),
@@ -197,6 +217,7 @@ function told(task: Task): Answered {
     fields: {
       'Content-Type': 'application/json',
       'Cache-Control': 'private, no-store',
+      [TASK_FIELD]: state,
       ...(!isOver && { 'Retry-After': String(TASK_RETRY_SECONDS) }),
     },
     body: JSON.stringify(said),

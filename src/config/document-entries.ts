@@ -47,6 +47,12 @@ export interface MeterEntry {
   grace?: string | undefined
 }
 
+/** What is paid waits for its upstream. */
+export interface QueueEntry {
+  queue: string
+  repeat?: boolean | undefined
+}
+
 /** A route in full. */
 export interface RouteEntry {
   price?: Several<string> | RuleEntry | undefined
@@ -70,7 +76,7 @@ export interface RouteEntry {
   rewrite?: string | undefined
   headers?: { request?: FieldsEntry | undefined; response?: FieldsEntry | undefined } | undefined
   timeout?: string | undefined
-  fallback?: { cached: string; charged?: boolean | undefined } | undefined
+  fallback?: 'queue' | { cached: string; charged?: boolean | undefined } | QueueEntry | undefined
 }
 
 /** Where a server listens. */

@@ -1,5 +1,6 @@
 import type { Mistake, Steps, Text } from './document-text.ts'
 import type { Document, TenantEntry } from './document-entries.ts'
+import { isQueue } from './document-words.ts'
 
 /** A tenant, and the document that it would have alone. */
 export interface Tenant {
@@ -74,9 +75,12 @@ function examinePlace(
   if (origin !== undefined) no(['path'], 'A seller has an "origin" of its own, or a "path".')
   for (const steps of ofHosts(entry)) no(steps, 'What stands here needs an "origin" of its own.')
   if (rest !== 'closed') no(['default'], 'Below a "path" what is not named is closed.')
-  for (const [key, said] of Object.entries(routes))
-    if (typeof said === 'object' && !Array.isArray(said) && said.task)
-      no(['routes', key, 'task'], 'Tasks are fetched at a host: this needs an "origin" of its own.')
+  for (const [key, said] of Object.entries(routes)) {
+    if (typeof said !== 'object' || Array.isArray(said)) continue
+    const member = said.task ? 'task' : 'fallback'
+    if (said.task || isQueue(said.fallback))
+      no(['routes', key, member], 'Tasks are fetched at a host: this needs an "origin" of its own.')
+  }
   for (const key of Object.keys(routes))
     if (!isBelow(path, key.slice(key.indexOf('/'))))
       no(['routes', key], `This is not below "${path}".`)

@@ -1,4 +1,5 @@
 import * as v from 'valibot'
+import type { QueueEntry, RouteEntry } from './document-entries.ts'
 import { nearest } from './nearest.ts'
 
 /** A secret, by where it stands: a document never holds one. */
@@ -141,4 +142,9 @@ const bytesPer: Readonly<Record<string, number>> = { B: 1, kB: 1_000, MB: 1e6, G
 export function sizeOf(text: string): number {
   const [, count = '', unit = ''] = /^(\d+)([A-Za-z]+)$/.exec(text) ?? []
   return Number(count) * (bytesPer[unit] ?? Number.NaN)
+}
+
+/** Whether what is paid waits for its upstream. */
+export function isQueue(said: RouteEntry['fallback']): said is 'queue' | QueueEntry {
+  return said === 'queue' || (typeof said === 'object' && 'queue' in said)
 }

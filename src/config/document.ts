@@ -3,6 +3,7 @@ import { readPlans } from '../adapters/plans.ts'
 import type { PlansSettings } from '../adapters/plans.ts'
 import type { Paid, PriceOf, Routes, RouteValue } from '../adapters/routes.ts'
 import { readRoutes } from '../adapters/routes.ts'
+import { TASK_MS_MAX } from '../adapters/tasks.ts'
 import type { Plan } from '../core/plan.ts'
 import { PaymentError } from '../core/problem.ts'
 import { createMeters, createSocketMeters } from '../meters/meters.ts'
@@ -41,6 +42,7 @@ import {
   TextSchema,
   Url,
   Words,
+  isQueue,
 } from './document-words.ts'
 
 export type {
@@ -154,11 +156,26 @@ const Route = object({
   timeout: v.optional(v.pipe(Duration, say('Until the head of the upstream’s answer.'))),
   fallback: v.optional(
     v.pipe(
-      object({
-        cached: v.pipe(Duration, say('How old the last good answer may be.')),
-        charged: v.optional(v.pipe(Flag, say('Whether it costs the same (true).'))),
-      }),
-      say('What a paid GET is answered while the upstream is away.'),
+      v.union(
+        [
+          v.literal('queue'),
+          object({
+            cached: v.pipe(Duration, say('How old the last good answer may be.')),
+            charged: v.optional(v.pipe(Flag, say('Whether it costs the same (true).'))),
+          }),
+          object({
+            queue: v.pipe(
+              Duration,
+              say('How long it may wait (1h); then what was paid goes back.'),
+            ),
+            repeat: v.optional(
+              v.pipe(Flag, say('Whether the upstream may be sent any of them twice (false).')),
+            ),
+          }),
+        ],
+        'This is { cached: 10m }, or "queue" or { queue: 1h }.',
+      ),
+      say('While the upstream is away: a paid GET is given the last answer, or any waits for it.'),
     ),
   ),
 })
@@ -539,15 +556,18 @@ function examine(document: Document, text: Text): readonly Mistake[] {
           'An answer that is counted as it passes, or fetched later, has no fallback.',
         ),
       )
+    const queued = isQueue(entry.fallback) ? 'fallback' : undefined
+    const unqueued = queued && unfitForQueue(entry)
+    if (unqueued !== undefined) found.push(text.mistake(['routes', key, 'fallback'], unqueued))
     // Whoever pays less for what a field says would be answered what another has paid more for.
-    if (entry.fallback && entry.priceService?.headers)
+    if (entry.fallback && !queued && entry.priceService?.headers)
       found.push(
         text.mistake(
           ['routes', key, 'fallback'],
           'A price that depends on header fields has no fallback: answers are kept by address.',
         ),
       )
-    const kept = entry.keep === true ? 'keep' : entry.task ? 'task' : undefined
+    const kept = entry.keep === true ? 'keep' : entry.task ? 'task' : queued
     if (kept !== undefined && document.vault === undefined && before === found.length)
       found.push(
         text.mistake(['routes', key, kept], 'Kept answers need a "vault" to lie in. Name one.'),
@@ -560,6 +580,25 @@ function examine(document: Document, text: Text): readonly Mistake[] {
     upstream(['default', 'upstream'], document.default.upstream)
   if (document.default === 'free') upstream(['default'], undefined)
   return found
+}
+
+/** Why a route cannot have a queue. */
+function unfitForQueue({
+  price,
+  settle,
+  keep,
+  mimeType,
+  fallback,
+}: RouteEntry): string | undefined {
+  if (price === 'free') return 'What is free is not queued: only what is paid for waits.'
+  if (settle !== undefined && settle !== 'before-response')
+    return 'What is queued is paid for when it is answered: leave "settle" out.'
+  if (keep === false) return 'The address of what is queued must not be lost: leave "keep" out.'
+  if (/^text\/event-stream/i.test(mimeType ?? '')) return 'A stream of events is not queued.'
+  const isTimed = typeof fallback === 'object' && 'queue' in fallback
+  const withinMs = isTimed ? durationOf(fallback.queue) : 1
+  if (withinMs <= 0 || withinMs > TASK_MS_MAX) return 'It waits for a while: up to a day.'
+  return undefined
 }
 
 /** Whether a route is said in full. */

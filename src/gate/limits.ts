@@ -84,6 +84,15 @@ export const TASK_BEAT_MS = 20_000
 export const TASK_TURN_MS = 90_000
 /** How long the result of a task is kept. */
 export const TASK_KEEP_MS = 86_400_000
+/** Most bytes of all that waits in a queue, over all processes that share the books. */
+export const QUEUE_BYTES_MAX = 67_108_864
+/** What each that waits counts for at least, so that 1,024 wait at most. */
+export const QUEUE_ITEM_BYTES_MIN = 65_536
+/** How long a process has what it has taken up out of a queue, and how often it shows that it still works on it. */
+export const QUEUE_TURN_MS = 30_000
+export const QUEUE_BEAT_MS = 5_000
+/** How long what a queued task needs is kept beyond its end. */
+export const QUEUE_KEEP_MS = 600_000
 /** Most characters of the reason of a refund, and of a name of whom to pay. */
 export const REASON_CHARS_MAX = 1_000
 export const DESTINATION_CHARS_MAX = 4_096

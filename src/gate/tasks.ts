@@ -11,6 +11,7 @@ import type { AccountBooks } from './accounts.ts'
 import type { Shelf } from './delivery.ts'
 import { TASK_BEAT_MS, TASK_KEEP_MS, TASK_TURN_MS, TASKS_MAX } from './limits.ts'
 import { isSale, textIn } from './note.ts'
+import { createQueue, isQueued } from './queue.ts'
 import type { Refunds } from './refunds.ts'
 import type { House } from './sale.ts'
 
@@ -65,21 +66,31 @@ export function createTasks(
     }
   }
 
-  async function begin(order: TaskOrder): Promise<{ readonly task: Task; readonly run?: TaskRun }> {
-    const paid = await ledger.find(order.payment)
-    // A sale is one task, however often its proof is shown; a token pays for many.
-    const name = paid && isSale(paid) ? paid.key : `${order.payment} ${order.request}`
-    const key = `task/${hash('sha256', name, 'hex')}`
-    if (running.size >= TASKS_MAX)
-      throw new PaymentError('rate-limited', `${TASKS_MAX} tasks run here at once.`)
+  /** A sale is one task, however often its proof is shown; a token pays for many. */
+  async function keyOf({
+    payment,
+    request,
+  }: Pick<TaskOrder, 'payment' | 'request'>): Promise<string> {
+    const paid = await ledger.find(payment)
+    const name = paid && isSale(paid) ? paid.key : `${payment} ${request}`
+    return `${TASK}/${hash('sha256', name, 'hex')}`
+  }
+
+  function noteOf(key: string, order: TaskOrder): JsonObject {
     const secret = Buffer.from(chance(SECRET_BYTES)).toString('base64url')
-    const note: JsonObject = {
+    return {
       ...{ payment: order.payment, request: order.request, what: order.what },
       ...{ holder: order.holder, isMetered: order.isMetered },
       untilAt: clock.now() + order.withinMs,
       secret: Buffer.from(seal.seal(key, Buffer.from(secret))).toString('base64'),
     }
-    const made = await ledger.transfer(claimOf(key, TASK, note, TASK_TURN_MS))
+  }
+
+  async function begin(order: TaskOrder): Promise<{ readonly task: Task; readonly run?: TaskRun }> {
+    const key = await keyOf(order)
+    if (running.size >= TASKS_MAX)
+      throw new PaymentError('rate-limited', `${TASKS_MAX} tasks run here at once.`)
+    const made = await ledger.transfer(claimOf(key, TASK, noteOf(key, order), TASK_TURN_MS))
     const held = await ledger.find(key)
     const task = held && (await toTask(held))
     if (!held || !task) throw new PaymentError('internal', 'A task that was made is not there.')
@@ -225,7 +236,10 @@ export function createTasks(
     const told = back?.steps.findLast(({ type }) => type === 'given-back')?.data['refund']
     const payment = textIn(note, 'payment')
     const account = /^draw\/([^/]+)\//.exec(payment)?.[1]
-    const isRunning = steps.some(({ type }) => type === 'running')
+    const waits = isQueued(held)
+    const isRunning = waits
+      ? !isOver && (await queue.isTried(key))
+      : steps.some(({ type }) => type === 'running')
     return {
       id: `${key.slice(`${TASK}/`.length)}.${Buffer.from(secret).toString()}`,
       state: failed ? 'failed' : isOver ? 'done' : isRunning ? 'running' : 'accepted',
@@ -235,8 +249,15 @@ export function createTasks(
       ...(failed && { refund: typeof told === 'string' ? (told as 'none') : 'open' }),
       holder: textIn(note, 'holder'),
       ...(account !== undefined && { account }),
+      ...(waits && { waits }),
     }
   }
+
+  const queue = createQueue({ ledger, clock, fault }, { vault, seal }, chance, {
+    ...{ claimOf, noteOf, keyOf, toTask, turnOf },
+    kinds: { task: TASK, turn: TURN },
+    giveUp: (held, why) => giveUp(held, why, 0),
+  })
 
   async function find(id: string): Promise<Task | undefined> {
     if (!/^[0-9a-f]{64}\.[\w-]{24}$/.test(id)) return undefined
@@ -254,6 +275,7 @@ export function createTasks(
 
   async function resume(held: Held): Promise<void> {
     if (held.note['kind'] === BACK) return await carry(held.key)
+    if (isQueued(held)) return await queue.resume(held)
     if (running.has(held.key)) return
     const turn = await ledger.find(turnOf(held.key))
     if ((turn?.leaseUntilAt ?? 0) > clock.now()) return
@@ -266,13 +288,22 @@ export function createTasks(
 
   return {
     begin,
+    queue: queue.queue,
+    take: queue.take,
+    async of(order) {
+      const held = await ledger.find(await keyOf(order))
+      return held && held.state !== 'voided' ? await toTask(held) : undefined
+    },
     find,
     async result(id) {
       const task = await find(id)
       if (task?.state !== 'done') return undefined
       const key = `${TASK}/${id.slice(0, 64)}`
-      const sealed = await vault.get(key)
-      return sealed && seal.open(key, sealed)
+      const done = (await ledger.find(key))?.steps.find(({ type }) => type === 'done')
+      const { name = key } = done?.data ?? {}
+      if (typeof name !== 'string') return undefined
+      const sealed = await vault.get(name)
+      return sealed && seal.open(name, sealed)
     },
     resume,
     async close() {

@@ -23,11 +23,13 @@ import { relay } from './relay.ts'
 import { relayTask } from './tasks.ts'
 import type { Trip } from './relay.ts'
 import type { GatewayRoutes, Passage, Way } from './routes.ts'
-import { readWays, REQUEST_BYTES_MAX } from './routes.ts'
+import { isSuccess, readWays, REQUEST_BYTES_MAX } from './routes.ts'
 import { isForSocket } from './server.ts'
 import { readTarget } from './target.ts'
 import type { Target } from './target.ts'
 import type { Trusted } from './trust.ts'
+import { createQueue } from './queue.ts'
+import type { QueueWay, Sender } from './queue.ts'
 import { refuseUpgrade, upgrade } from './upgrade.ts'
 import type { Upstream, UpstreamSettings } from './upstream.ts'
 import { openUpstream } from './upstream.ts'
@@ -43,6 +45,8 @@ export interface HouseSettings {
   readonly proxies?: CallerSettings
   /** Has heard the gate's events, so that upstreams can be told who has paid; its own if absent. */
   readonly watch?: Watch
+  /** Only to be looked at: what is queued is left to others. */
+  readonly isTrial?: boolean
 }
 
 /** A gateway's inside: what one configuration has made. It serves until it is closed, and then ends what it has begun. */
@@ -92,12 +96,24 @@ export function createHouse(settings: HouseSettings): House {
   const sharing = protocols.filter(({ fields }) =>
     fields.request.some((name) => name.toLowerCase() === 'authorization'),
   )
+  /** Where queued requests go. */
+  const queueWays = new Map<string, QueueWay>()
   const ways = readWays(settings.routes, seller.plans ?? new Map(), openPassage)
   const door = createDoor(seller, ways.routes)
   const locate = createLocator(seller.origin)
   const fallbacks = createFallbacks()
   const isProxy = createProxyCheck(proxies)
   const newId = (): string => uuid(chance)
+  const { tasks } = seller.gate
+  const queue =
+    tasks && queueWays.size > 0
+      ? createQueue({
+          ...{ tasks, clock, chance },
+          wayOf: (route) => queueWays.get(route),
+          fault: (where, error) => observe?.({ type: 'fault', at: clock.now(), where, error }),
+        })
+      : undefined
+  if (!settings.isTrial) queue?.start()
 
   function openPassage(passage: Passage, key: string): OpenPassage {
     const name = passage.upstream ?? (upstreams.size === 1 ? [...upstreams.keys()][0] : undefined)
@@ -108,11 +124,17 @@ export function createHouse(settings: HouseSettings): House {
           ? `The route "${key}" must say which upstream it goes to: there are ${upstreams.size}.`
           : `The route "${key}" goes to an upstream "${name}" that is not there.`,
       )
+    const gives = createAnswerFields(passage.answerFields)
+    const { queueing, headMs } = passage
+    const sale = settings.routes[key]?.sale
+    if (queueing && sale)
+      queueWays.set(key, {
+        ...{ upstream: to, answerFields: gives, headMs },
+        isSuccess: isSuccess(sale),
+      })
     return {
-      ...passage,
-      to,
+      ...{ ...passage, to, gives },
       takes: createRequestFields(payment, shared, readable(passage)),
-      gives: createAnswerFields(passage.answerFields),
       counters: passage.counts && createMeters(passage.counts),
       sockets: passage.counts && createSocketMeters(passage.counts),
     }
@@ -146,8 +168,11 @@ export function createHouse(settings: HouseSettings): House {
     const lasting = lastingOf(request)
     const go = (isOurs: boolean): unknown => {
       const trip = { ...tripOf(visit, way, request, response, isOurs), open }
-      if (lasting) return relayTask(trip, lasting)
-      const { fallback } = way.passage
+      const { fallback, queueing } = way.passage
+      // What is given for nothing does not wait.
+      if (queue && queueing && lasting && lasting.holder !== '')
+        return queue.serve(trip, lasting, queueing, senderOf(visit, trip.id()))
+      if (lasting && !queueing) return relayTask(trip, lasting)
       const isGet = visit.incoming.method === 'GET'
       return fallback && isGet ? fallbacks.serve(trip, fallback) : relay(trip)
     }
@@ -197,6 +222,10 @@ export function createHouse(settings: HouseSettings): House {
     head.push('x-forwarded-host', authority, 'x-forwarded-proto', scheme)
     if (to.sign) head.push(...to.sign(method, target, trustedOf(brought.paid, id())))
     return { target, head }
+  }
+
+  function senderOf({ incoming, brought: { paid } }: Visit, id: string): Sender {
+    return { authority: locate(incoming)?.authority ?? '', trusted: trustedOf(paid, id) }
   }
 
   function trustedOf(paid: Paid | undefined, request: string): Trusted {
@@ -299,8 +328,11 @@ export function createHouse(settings: HouseSettings): House {
         fault: (where, error) => observe?.({ type: 'fault', at: clock.now(), where, error }),
       })
     },
-    interrupt: async () => await seller.gate.tasks?.close(),
+    async interrupt() {
+      await Promise.all([queue?.stop(), seller.gate.tasks?.close()])
+    },
     async close() {
+      await queue?.stop()
       await Promise.all([...upstreams.values()].map((upstream) => upstream.close()))
     },
   }

@@ -1,5 +1,11 @@
 import { countsOf, readDocument, durationOf, isEntry, saleOf, sizeOf } from '../config/document.ts'
-import type { Document, FieldsEntry, ListenEntry, UpstreamEntry } from '../config/document.ts'
+import type {
+  Document,
+  FieldsEntry,
+  ListenEntry,
+  RouteEntry,
+  UpstreamEntry,
+} from '../config/document.ts'
 import type { Steps } from '../config/document-text.ts'
 import {
   createSecrets,
@@ -12,6 +18,7 @@ import {
 } from '../config/registry.ts'
 import type { OpenParts, Secrets, Source } from '../config/registry.ts'
 import { STATUS_PATH, WORK_TIMEOUT_MS } from '../adapters/http.ts'
+import { TASK_MS } from '../adapters/tasks.ts'
 import type { Observe } from '../core/event.ts'
 import type { Clock, Ledger } from '../core/ports.ts'
 import type { FieldRules } from './fields.ts'
@@ -96,6 +103,7 @@ export async function openOne(
       upstreams: await upstreamsOf(source, secrets),
       ...(clock && { clock }),
       ...(observe && { observe }),
+      ...(options.isTrial && { isTrial: true }),
     })
     return {
       ...{ document, house, parts },
@@ -211,9 +219,7 @@ async function routesOf(
       ...(rewrite !== undefined && { rewrite }),
       ...(meter && { counts: countsOf(meter) }),
       ...ms('headMs', timeout),
-      ...(fallback && {
-        fallback: { ageMs: durationOf(fallback.cached), isCharged: fallback.charged ?? true },
-      }),
+      ...fallbackOf(fallback),
       ...(bodyMax !== undefined && { bodyBytesMax: sizeOf(bodyMax) }),
       ...(headers?.request && {
         requestFields: await rulesOf(headers.request, [...at, 'request'], secrets),
@@ -228,6 +234,14 @@ async function routesOf(
   if (rest === 'closed' || REST in named) return named
   const to = typeof rest === 'object' ? { upstream: rest.upstream } : {}
   return { ...named, [REST]: { sale: 'free', ...bodyBytesMax, ...to } }
+}
+
+function fallbackOf(said: RouteEntry['fallback']): Pick<GatewayRoute, 'fallback' | 'queueing'> {
+  if (said === undefined) return {}
+  if (said === 'queue') return { queueing: { withinMs: TASK_MS, repeat: false } }
+  if ('cached' in said)
+    return { fallback: { ageMs: durationOf(said.cached), isCharged: said.charged ?? true } }
+  return { queueing: { withinMs: durationOf(said.queue), repeat: said.repeat ?? false } }
 }
 
 async function rulesOf(

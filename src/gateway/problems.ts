@@ -3,7 +3,7 @@ import { problem, problems, writeProblem } from '../core/problem.ts'
 import type { Problem } from '../core/problem.ts'
 
 /** What can go wrong behind the gateway. Nothing is charged for such an answer. */
-export type UpstreamCode = 'upstream-unreachable' | 'upstream-late' | 'upstream-busy'
+export type UpstreamCode = 'upstream-unreachable' | 'upstream-late' | 'upstream-busy' | 'queue-full'
 
 const upstreamProblems = {
   'upstream-unreachable': {
@@ -24,7 +24,17 @@ const upstreamProblems = {
     detail:
       'The service behind has more to do than it can. Nothing was charged. Send the same payment again in a moment.',
   },
+  'queue-full': {
+    status: 503,
+    title: 'No more requests can wait',
+    detail:
+      'The service behind is away, and no more requests can wait for it. Nothing was charged. Send the same payment again later; do not make a new one.',
+  },
 } as const satisfies Record<UpstreamCode, object>
+
+/** When to come back, in seconds. */
+const RETRY_SECONDS = 1
+const QUEUE_RETRY_SECONDS = 30
 
 /** A refusal of the gateway itself, as it is written. */
 export interface Refused {
@@ -43,10 +53,11 @@ export function refuse(why: Problem, request: string): Refused {
 export function refuseFor(code: UpstreamCode, request: string): Refused {
   const { status, title, detail } = upstreamProblems[code]
   const type = `urn:tolsey:problem:${code}`
-  return written(status, {
+  const value = {
     ...{ type, title, status, detail, code },
     ...{ retry: 'same', moved: 'no', request },
-  })
+  }
+  return written(status, value, code === 'queue-full' ? QUEUE_RETRY_SECONDS : RETRY_SECONDS)
 }
 
 /** Sends a refusal, where nothing has been said yet. */
@@ -56,11 +67,11 @@ export function sendRefusal(response: ServerResponse, { status, head, body }: Re
   response.end(body)
 }
 
-function written(status: number, value: object): Refused {
+function written(status: number, value: object, retrySeconds = RETRY_SECONDS): Refused {
   const body = JSON.stringify(value)
   const head = ['Content-Type', 'application/problem+json', 'Cache-Control', 'no-store']
   head.push('Content-Length', String(Buffer.byteLength(body)))
-  if (status === 503) head.push('Retry-After', '1')
+  if (status === 503) head.push('Retry-After', String(retrySeconds))
   return { status, head, body }
 }
 

@@ -39,8 +39,24 @@ export interface Trip {
   /** What the answer is counted by, on the meter of the request. */
   readonly counters: ((exchange: Exchange) => Counter) | undefined
   readonly clock: Clock
+  /** What is done where the upstream is away; it fails if absent. */
+  readonly instead?: Instead
   /** Told of faults behind the gateway. */
   fault(where: string, error: Error): void
+}
+
+/** What is done with a request whose upstream is away, in the place of a refusal. */
+export interface Instead {
+  /** The whole body, so that it can be sent again. */
+  readonly body: Buffer
+  /** Whether the request may be sent again though nobody knows whether the upstream has begun. */
+  readonly repeats: boolean
+  /** Whether an answer with that status says that the upstream is away. */
+  isAway(status: number): boolean
+  /** It has answered. */
+  reached(): void
+  /** Answers. `isSent`: something of the request may have left. */
+  wait(isSent: boolean): void
 }
 
 /** Faults of a kept connection that had died before the upstream read the request. */
@@ -76,7 +92,7 @@ export function relay(trip: Trip): void {
     method,
     path: trip.target,
     headers: trip.head,
-    body: isBodied ? gauge(request, bodyBytesMax) : null,
+    body: bodyOf(trip, isBodied),
     ...(trip.headMs !== undefined && { headersTimeout: trip.headMs }),
   }
   const state: State = { ended: false, abort: undefined }
@@ -87,6 +103,14 @@ export function relay(trip: Trip): void {
   const send = (again: (() => void) | undefined): void =>
     void upstream.dispatcher.dispatch(options, handle(trip, state, again))
   send(!isBodied && safe.has(method) ? () => send(undefined) : undefined)
+}
+
+function bodyOf(
+  { request, instead, bodyBytesMax }: Trip,
+  isBodied: boolean,
+): Buffer | Transform | null {
+  if (instead) return instead.body.length > 0 ? instead.body : null
+  return isBodied ? gauge(request, bodyBytesMax) : null
 }
 
 /** The rest of such a body is not waited for. */
@@ -177,6 +201,13 @@ function handle(
       // Other interim answers are between the upstream and us.
       if (status === EARLY_HINTS && hints++ < HINTS_MAX) hint(trip, raw)
       if (status < 200) return true
+      if (trip.instead?.repeats && trip.instead.isAway(status)) {
+        state.ended = true
+        state.abort?.(gone)
+        trip.instead.wait(true)
+        return true
+      }
+      trip.instead?.reached()
       resume = more
       metered = isSuccess(status) ? meterOfTrip(trip, raw, stop) : undefined
       if (!metered) {
@@ -222,7 +253,11 @@ function handle(
       }
       if (error instanceof TooLarge && !begun) return refuseBody(trip)
       trip.fault(`upstream ${trip.upstream.name}`, error)
+      const { instead } = trip
+      // Asked to connect, and told to end before that was done: nothing has left.
+      const isSent = state.abort !== undefined
       if (begun) response.destroy()
+      else if (instead && (instead.repeats || !isSent)) instead.wait(isSent)
       else sendRefusal(response, refuseFor(whyOf(code), trip.id()))
     },
   }

@@ -5,6 +5,7 @@ import type { MeterSettings } from '../meters/meters.ts'
 import { GIVEN } from './fallback.ts'
 import type { Fallback } from './fallback.ts'
 import type { FieldRules } from './fields.ts'
+import type { Queueing } from './queue.ts'
 import { createRewrite } from './target.ts'
 
 /** Largest body of a request that a route takes unread (`body: 'free'`), and of free routes: a gibibyte. */
@@ -24,6 +25,8 @@ export interface Passage {
   readonly counts?: MeterSettings
   /** What a paid `GET` is answered while the upstream is away. Not together with `counts`. */
   readonly fallback?: Fallback
+  /** Paid requests wait while the upstream is away. Not together with `counts`, `fallback` and a `task`. */
+  readonly queueing?: Queueing
   /** {@link REQUEST_BYTES_MAX} if absent. Bodies that a payment is bound to are smaller by the door's own limit. */
   readonly bodyBytesMax?: number
 }
@@ -89,9 +92,21 @@ export function readWays<T>(
   }
 }
 
-function soldAs(key: string, { sale, fallback, counts }: GatewayRoute): RouteValue {
+function soldAs(key: string, { sale, fallback, counts, queueing }: GatewayRoute): RouteValue {
+  if (sale === 'free' && queueing)
+    throw new RangeError(`The route "${key}" is free: only what is paid for waits in a queue.`)
   if (sale === 'free') return sale
   const said = typeof sale === 'string' ? { price: sale } : sale
+  if (queueing) {
+    if (fallback ?? counts ?? said.task)
+      throw new RangeError(`The route "${key}" has a queue: it has no "meter" and no "task".`)
+    return {
+      success: isServed,
+      ...said,
+      task: { withinMs: queueing.withinMs, perhaps: true },
+      description: [said.description, queuedFor(queueing)].filter(Boolean).join(' '),
+    }
+  }
   if (!fallback) return { success: isServed, ...said }
   if (counts ?? said.task)
     throw new RangeError(`The route "${key}" has a fallback: it has no "meter" and no "task".`)
@@ -106,6 +121,16 @@ function soldAs(key: string, { sale, fallback, counts }: GatewayRoute): RouteVal
 function termsOf({ ageMs, isCharged }: Fallback): string {
   const age = `at most ${Math.ceil(ageMs / 1000)} seconds old`
   return `While the service behind is away, its last answer is given, ${age}, ${isCharged ? 'for the same price' : 'for nothing'}.`
+}
+
+function queuedFor({ withinMs }: Queueing): string {
+  const seconds = Math.ceil(withinMs / 1000)
+  return `While the service behind is away, the request is taken (202) and waits for it, ${seconds} seconds at most; what was not done by then is paid back.`
+}
+
+/** Which answers on a route are charged. */
+export function isSuccess(sale: RouteValue): (status: number) => boolean {
+  return (typeof sale === 'object' && 'success' in sale && sale.success) || isServed
 }
 
 /** Also a connection that was upgraded. */

@@ -108,14 +108,15 @@ async function ask(
   return { status, headers: { ...head, ...end }, body: Buffer.concat(chunks) }
 }
 
-function pairsOf(head: readonly string[]): Readonly<Record<string, string>> {
+/** Names and values in turn as pairs. */
+export function pairsOf(head: readonly string[]): Readonly<Record<string, string>> {
   const said: Record<string, string> = {}
   for (let i = 0; i < head.length; i += 2) said[head[i] ?? ''] = head[i + 1] ?? ''
   return said
 }
 
 /** All of it, while its payer is there. */
-async function bodyOf(
+export async function bodyOf(
   request: IncomingMessage,
   bytesMax: number,
 ): Promise<Buffer | 'too-large' | 'gone'> {
