@@ -62,6 +62,8 @@ export function createQueue(
   chance: Chance,
   { claimOf, kinds, noteOf, keyOf, toTask, giveUp, turnOf }: TaskHands,
 ): Queue {
+  const told = (error: unknown): void => fault('queue', error)
+
   async function queue(order: QueueOrder): Promise<Queued> {
     const key = await keyOf(order)
     const before = await ledger.find(key)
@@ -89,9 +91,19 @@ export function createQueue(
   /** What is not known to be charged stays until the books know. */
   async function charged(held: Held, is: boolean): Promise<void> {
     const { key, claim } = held
-    if (is) return await ledger.step(key, { type: 'queued', data: {} }, claim)
+    if (is) {
+      await ledger.step(key, { type: 'queued', data: {} }, claim)
+      return await tell(held, 'queued')
+    }
     const paid = await ledger.find(textIn(held.note, 'payment'))
     if (!paid || paid.state === 'voided') await ledger.void(key, 'work-failed', claim)
+  }
+
+  /** The story of the payment tells it too. */
+  async function tell({ key, note }: Held, type: 'queued' | 'worked-off'): Promise<void> {
+    const paid = await ledger.find(textIn(note, 'payment'))
+    if (paid?.state === 'posted' && isSale(paid))
+      await ledger.step(paid.key, { type, data: { task: key } })
   }
 
   async function stands(held: Held): Promise<'charged' | 'open' | 'gone'> {
@@ -199,11 +211,14 @@ export function createQueue(
       await ledger.void(turnOf(key), 'turn-ended', claim)
     }
 
+    /** Where it cannot be written how it ended, the turn stays as it is: what has begun must not look as if it had not. */
     async function end<T>(act: () => Promise<T>): Promise<T> {
       try {
-        return await act()
+        const how = await act()
+        await leave().catch(told)
+        return how
       } finally {
-        await leave().catch((error: unknown) => fault('queue', error))
+        ended.abort('ended')
       }
     }
 
@@ -211,7 +226,7 @@ export function createQueue(
       ...{ work, repeats: held.note['repeats'] === true, untilAt, tries, signal: lost.signal },
       async begin() {
         if (clock.now() >= untilAt || !(await show())) return false
-        void beat().catch((error: unknown) => fault('queue', error))
+        void beat().catch(told)
         return true
       },
       async later(ms) {
@@ -231,6 +246,7 @@ export function createQueue(
             return false
           }
           const posted = await ledger.post(key, 0n, { type: 'done', data: { name } }, held.claim)
+          if (posted === 'posted') await tell(held, 'worked-off').catch(told)
           return posted === 'posted'
         }),
       fail: (why) => end(async () => void (await giveUp(held, why))),
