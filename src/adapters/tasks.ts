@@ -2,15 +2,13 @@ import { Buffer } from 'node:buffer'
 import { hash, timingSafeEqual } from 'node:crypto'
 import type { Answered, Asked, Fields, Protocol, Refusal, Service, Shop } from '../core/ports.ts'
 import { PaymentError, problem } from '../core/problem.ts'
-import { PROGRESS_MAX } from '../core/task.ts'
+import { PROGRESS_MAX, TASK_FIELD, TASKS_PATH } from '../core/task.ts'
 import type { Task, TaskRun, Tasks } from '../core/task.ts'
 import { readWhole, writeWhole } from './kept.ts'
 import type { Whole } from './kept.ts'
 import type { RequestMeter } from './meter.ts'
 import { meterOf } from './meter.ts'
 
-/** Where a task is asked for; its id follows. */
-export const TASKS_PATH = '/.well-known/tolsey/tasks/'
 /** How long a task may take where its route does not say: an hour. */
 export const TASK_MS = 3_600_000
 /** Longest time that a route may give its tasks: a day. */
@@ -19,8 +17,6 @@ export const TASK_MS_MAX = 86_400_000
 export const TASK_RESULT_BYTES_MAX = 16_777_216
 /** When to come back for a task that runs, in seconds. */
 export const TASK_RETRY_SECONDS = 5
-/** How a task stands, on an answer that tells it and is not its result. */
-export const TASK_FIELD = 'Tolsey-Task'
 
 /** A task while its work runs. */
 export interface RunningTask {

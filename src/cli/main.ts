@@ -186,12 +186,14 @@ const refusals: ReadonlySet<string> = new Set([
   'declined',
 ])
 
+const unserved: ReadonlySet<string> = new Set(['payment-unknown', 'task-failed'])
+
 function exitOf(error: unknown): number {
   if (error instanceof Failure) return error.exit
   if (error instanceof SettingError) return exits.usage
   if (!(error instanceof PaymentError)) return exits.error
   if (refusals.has(error.code)) return exits.refused
-  return error.code === 'payment-unknown' ? exits.unserved : exits.error
+  return unserved.has(error.code) ? exits.unserved : exits.error
 }
 
 /** For programs: the payment's own code where there is one. */

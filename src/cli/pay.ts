@@ -4,6 +4,7 @@ import { resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { networkName } from '../config/parts.ts'
+import { durationOf } from '../config/document.ts'
 import type { Event } from '../core/event.ts'
 import { readPrice } from '../core/money.ts'
 import type { Offer } from '../core/offer.ts'
@@ -31,6 +32,7 @@ export const pay: Command = {
     'budget-total': { type: 'string' },
     rail: { type: 'string' },
     network: { type: 'string', multiple: true },
+    wait: { type: 'string' },
     yes: { type: 'boolean', short: 'y' },
     json: { type: 'boolean' },
     include: { type: 'boolean', short: 'i' },
@@ -56,6 +58,8 @@ export const pay: Command = {
     "      --budget-total PRICE   The most that may ever be spent, for instance '20 USD' (TOLSEY_MAX_TOTAL).",
     '      --network NAME     Pay on this network only (base, eip155:8453); may be given again.',
     '      --rail NAME        Pay over this rail only (evm, lightning).',
+    '      --wait TIME        How long to wait for the result where the seller takes the request and works on it (202):',
+    '                         30s, 10m; a minute if absent, 0s for not at all. The same command again goes on waiting.',
     '  -i, --include          Put status and headers before the body.',
     '  -o, --output FILE      Write the body to a file.',
     '  -s, --silent           Say nothing but errors.',
@@ -89,6 +93,7 @@ export const pay: Command = {
       ...(args.text('rail') !== undefined && { rail: args.text('rail') ?? '' }),
       confirm: (offer, question) => consent(offer, question, call),
       observe: progress.observe,
+      ...waitOf(call),
     })
     try {
       progress.start()
@@ -124,6 +129,14 @@ function policyOf({ arguments: args, settings }: Call): {
     networks: args.texts('network'),
     given: max !== undefined,
   }
+}
+
+function waitOf({ arguments: args }: Call): { readonly resultMs?: number } {
+  const said = args.text('wait')
+  if (said === undefined) return {}
+  if (!/^\d{1,6}(?:ms|[smhd])$/.test(said))
+    throw misuse('--wait is a time, for instance --wait 10m.')
+  return { resultMs: durationOf(said) }
 }
 
 function priceOf(text: string, option: string): ReturnType<typeof readPrice> {
@@ -190,6 +203,7 @@ function createProgress(
         say('Signing and paying …')
       }
       if (event.type === 'voided') signed = false
+      if (event.type === 'waiting') note(waitingLine(event))
       if (event.type === 'fault' && settings.debug) note(`${event.where}: ${String(event.error)}`)
     },
     start: () => say(`Asking ${url.host} …`),
@@ -203,6 +217,10 @@ function createProgress(
       return unreachable(error, url)
     },
   }
+}
+
+function waitingLine({ detail, waitMs }: Event & { readonly type: 'waiting' }): string {
+  return `${clean(detail)} Asking again in ${(waitMs / 1_000).toFixed(1)} s.`
 }
 
 /** The payer's limits by the names that they have here. */

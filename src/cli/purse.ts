@@ -263,6 +263,7 @@ export interface Opening {
   readonly rail?: string
   readonly confirm: NonNullable<PayerParts['confirm']>
   readonly observe: Observe
+  readonly resultMs?: number
 }
 
 /** A payer with its books open. */
@@ -276,7 +277,7 @@ export interface OpenPayer extends Pick<Payer, 'fetch'> {
 
 /** Opens the payer for a URL: the sandbox's own for a sandbox of this machine, otherwise the user's. */
 export async function openPayer(opening: Opening): Promise<OpenPayer> {
-  const { url, settings, cwd, terminal, rail, confirm, observe } = opening
+  const { url, settings, cwd, terminal, rail, confirm, observe, resultMs } = opening
   const means = await findMeans(url, settings, cwd, terminal)
   const { directory, rpc } = means
   const policy = readPolicy(opening, means)
@@ -287,7 +288,10 @@ export async function openPayer(opening: Opening): Promise<OpenPayer> {
   const checkReceipts = rpc.size > 0
   try {
     const parts = { wallets, protocols, ledger, policy: { ...policy, checkReceipts } }
-    const payer = createPayer({ ...parts, confirm, observe, readToken })
+    const payer = createPayer({
+      ...{ ...parts, confirm, observe, readToken },
+      ...(resultMs !== undefined && { resultMs }),
+    })
     return {
       fetch: (input, init) => payer.fetch(input, init),
       checks: checkReceipts,

@@ -268,7 +268,12 @@ export function writeProblem(
 }
 
 /** What can stop a payer on its own side, beside the codes of a seller. */
-export type PayerCode = 'budget-exceeded' | 'offers-unacceptable' | 'body-unrepeatable' | 'declined'
+export type PayerCode =
+  | 'budget-exceeded'
+  | 'offers-unacceptable'
+  | 'body-unrepeatable'
+  | 'declined'
+  | 'task-failed'
 
 /** A fault of the world: thrown, with a code and its cause. Its text never goes to a payer. */
 export class PaymentError extends Error {

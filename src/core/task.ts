@@ -34,6 +34,10 @@ export interface Task {
   readonly waits?: true
 }
 
+/** Where a task is asked for; its id follows. */
+export const TASKS_PATH = '/.well-known/tolsey/tasks/'
+/** How a task stands, on an answer that tells it and is not its result. */
+export const TASK_FIELD = 'Tolsey-Task'
 /** All of a task, in thousandths. */
 export const PROGRESS_MAX = 1_000
 

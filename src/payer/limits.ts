@@ -28,6 +28,9 @@ export const SENDS_MAX = 6
 /** How long sends of one payment may take together, waits included. */
 export const SENDS_MS_MAX = 60_000
 
+/** How long the result of work that goes on after its answer (202) is waited for, if the payer does not say. */
+export const RESULT_MS = 60_000
+
 /** Shortest and longest wait between two sends of one payment. */
 export const BACKOFF_MS_MIN = 250
 export const BACKOFF_MS_MAX = 8_000

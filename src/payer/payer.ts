@@ -12,7 +12,7 @@ import type { Found } from './challenge.ts'
 import { readChallenges } from './challenge.ts'
 import type { Choice } from './choose.ts'
 import { choose } from './choose.ts'
-import { BODY_BYTES_MAX, PAID_SENDS_MAX, SENDS_MS_MAX, SWEEP_MS } from './limits.ts'
+import { BODY_BYTES_MAX, PAID_SENDS_MAX, RESULT_MS, SENDS_MS_MAX, SWEEP_MS } from './limits.ts'
 import type { Payment } from './payment.ts'
 import { evidenceOf, faultOf, setByToken, setPayment } from './payment.ts'
 import type { Place, Policy } from './policy.ts'
@@ -31,6 +31,8 @@ import {
 } from './request.ts'
 import type { Intake } from './receive.ts'
 import { receive, wrap } from './receive.ts'
+import { resultAt, waitForResult } from './result.ts'
+import type { Result } from './result.ts'
 import { isPassing, isUnpayable, waitingFor, waitMs } from './retry.ts'
 import type { Fate, ReadToken, Token } from './tokens.ts'
 import { createTokens } from './tokens.ts'
@@ -60,6 +62,9 @@ export interface Payer {
    * answer is his, {@link paymentOf} says `posted` and why, and the next equal call shows the same payment once more before any
    * is made anew. A call pays once at most.
    *
+   * A seller who has taken the request and works on (202 with the address of a task) is asked for the result with the same payment
+   * until it is there, for `resultMs` at most. After that the 202 is the answer, and the next equal call asks again.
+   *
    * What was bought and is good for more than one request is kept in the books and shown again, to the origin that sold it: L402
    * tokens, where they were good or for the service that they name, and tokens that a seller hands out beside an answer. When it
    * is taken no more, the call pays anew, once.
@@ -69,7 +74,8 @@ export interface Payer {
    * @throws {PaymentError} `offers-unacceptable`, `budget-exceeded`, `declined`, `body-unrepeatable`: nothing was signed.
    * `settlement-failed`: the wallet could not pay, and nothing was paid. `payment-unknown`: the connection broke, or the answer,
    * or the wallet does not know yet whether it has paid; call again. `payment-in-flight`: another machine has paid for
-   * an equal request and may be at work on it; nothing was paid now; call again. Whatever else fetch throws.
+   * an equal request and may be at work on it; nothing was paid now; call again. `task-failed`: the seller took the request and
+   * could not do it. Whatever else fetch throws.
    */
   fetch(input: string | URL | Request, init?: RequestInit): Promise<Response>
   /** Looks at all open purchases and closes those whose outcome is known. Runs by itself beside purchases. */
@@ -106,6 +112,8 @@ export interface PayerParts {
    * and whether for one request only. Without it, only tokens that sellers hand out beside answers are shown again.
    */
   readonly readToken?: ReadToken
+  /** How long the result of work that goes on after its answer (202) is waited for. {@link RESULT_MS} if absent, 0: not at all. */
+  readonly resultMs?: number
   /** Asked before each signature. */
   readonly confirm?: (offer: Offer, question: Question) => Promise<boolean>
 }
@@ -131,6 +139,7 @@ export function createPayer(parts: PayerParts): Payer {
   const clock = parts.clock ?? systemClock
   const chance = parts.chance ?? systemChance
   const observe = parts.observe ?? (() => undefined)
+  const { resultMs = RESULT_MS } = parts
   const rules = readPolicy(parts.policy)
   const paying = protocols.flatMap((protocol) => protocol.fields.request)
   const kept = { ledger, clock, chance, observe }
@@ -162,7 +171,10 @@ export function createPayer(parts: PayerParts): Payer {
     request: Outgoing,
   ): Promise<{ readonly answer: Answer; readonly fate: Fate }> {
     const fields = [['Authorization', token.authorization]] as const
-    const answer = await send(fetch, request, fields, paying)
+    const first = await send(fetch, request, fields, paying)
+    const result = await resultOf(first, fields)
+    if (result.kind === 'failed') throw taskFailed(result.why)
+    const answer = result.kind === 'came' ? result.answer : first
     const fate = answer.crossed ? 'taken' : fateOf(answer.response.status)
     if (!answer.crossed && (fate !== 'taken' || answer.response.ok))
       await tokens.note(token, request, fate)
@@ -238,18 +250,65 @@ export function createPayer(parts: PayerParts): Payer {
         await purchases.release(purchase, false)
         throw request.signal?.aborted ? error : lost(error)
       })
-      arriving = shown.intake?.reader !== undefined
-      return await close(purchase, shown)
+      const came = await arrive(purchase, shown)
+      arriving = came.intake?.reader !== undefined
+      return await close(purchase, came)
     } finally {
       // Whoever reads the body goes on with it.
       if (!arriving) purchases.leave(purchase)
     }
   }
 
+  /** The result of work that goes on after its answer. Until it is there the purchase stays open, so that it can be fetched. */
+  async function arrive(purchase: Purchase, shown: Shown): Promise<Shown> {
+    if (!isServed(shown) || !resultAt(shown)) return shown
+    const url = addressOf(shown.request.url)
+    const said = readReceipt(purchase, shown)
+    const receipt = said && !('code' in said) ? said : undefined
+    if (resultMs > 0) await purchases.receive(purchase, receipt, url)
+    const result = await resultOf(shown, credentialOf(purchase), purchase.key).catch(
+      async (error: unknown) => {
+        await purchases.release(purchase, false)
+        throw error
+      },
+    )
+    if (result.kind === 'open') return { ...shown, said, isOpen: resultMs > 0 }
+    discard(shown.response)
+    if (result.kind === 'failed') {
+      await purchases.lose(purchase, receipt, url)
+      throw taskFailed(result.why)
+    }
+    const { answer } = result
+    const { body } = answer.response
+    const intake = body && (await receive(body, clock).catch(broken))
+    return { ...answer, request: shown.request, said, ...(intake && { intake }) }
+
+    async function broken(error: unknown): Promise<never> {
+      await purchases.release(purchase, false)
+      throw lost(error)
+    }
+  }
+
+  async function resultOf(first: Answer, fields: Fields, purchase?: string): Promise<Result> {
+    const at = first.crossed ? undefined : resultAt(first)
+    if (!at || resultMs <= 0) return { kind: 'open' }
+    const { request } = first
+    return await waitForResult(at, first, fields, clock.now() + resultMs, {
+      ...{ clock, chance },
+      send: (asking, shown) => send(fetch, asking, shown, paying),
+      rest: (ms, sends, detail, last) =>
+        rest(ms, { ...(purchase !== undefined && { purchase }), sends }, request, last, detail),
+    })
+  }
+
   async function close(purchase: Purchase, shown: Shown): Promise<Response> {
     const said = readReceipt(purchase, shown)
     const receipt = said && !('code' in said) ? said : undefined
     const fault = receipt && faultOf(receipt, purchase)
+    if (shown.isOpen) {
+      await purchases.release(purchase, false)
+      return note(purchase, wholeOf(shown), said, fault)
+    }
     if (isServed(shown)) {
       const sure = await purchases.proven(purchase)
       await tokens.keep(shown.request, credentialOf(sure), shown.response.headers)
@@ -372,8 +431,8 @@ export function createPayer(parts: PayerParts): Payer {
     said: { readonly purchase?: string; readonly sends: number },
     { url, signal }: Outgoing,
     response: Response | undefined,
+    detail = waitingFor(response),
   ): Promise<void> {
-    const detail = waitingFor(response)
     observe({
       ...{ type: 'waiting', at: clock.now(), url: addressOf(url), waitMs: forMs, detail },
       ...said,
@@ -419,7 +478,8 @@ export function createPayer(parts: PayerParts): Payer {
   }
 
   /** Another origin, to which the payment was not sent, has nothing to say about it. */
-  function readReceipt(purchase: Purchase, answer: Answer): Receipt | Problem | undefined {
+  function readReceipt(purchase: Purchase, answer: Shown): Receipt | Problem | undefined {
+    if (answer.said) return answer.said
     if (answer.crossed) return undefined
     const { status, headers: fields } = answer.response
     return purchase.protocol.readReceipt({ status, fields }, purchase.offer)
@@ -481,6 +541,20 @@ function isLateToLearn({ wallet, paid, resumed }: Purchase, { response }: Answer
 /** An answer to a payment, and what is here of the body that was bought. */
 interface Shown extends Answer {
   readonly intake?: Intake
+  /** What the seller said of the payment before, where this is the result of work that went on. */
+  readonly said?: Receipt | Problem | undefined
+  /** The seller has taken it and works on. */
+  readonly isOpen?: boolean
+}
+
+/** An answer of which a copy is here, as it can be read by whoever asked. */
+function wholeOf({ response, intake }: Shown): Response {
+  const nobody = {
+    reading: () => undefined,
+    ended: () => Promise.resolve(),
+    broke: () => Promise.resolve(),
+  }
+  return intake ? wrap(response, intake, nobody) : response
 }
 
 /** Another origin, to which the payment was not sent, serves nothing for it. */
@@ -547,6 +621,13 @@ function exceeded(over: readonly string[]): PaymentError {
   return new PaymentError(
     'budget-exceeded',
     `${over.join(' ')} Nothing was signed. Raise ${limit}, or look at what was spent and is held.`,
+  )
+}
+
+function taskFailed(why: string): PaymentError {
+  return new PaymentError(
+    'task-failed',
+    `The seller has taken the request and could not do it (${why}).`,
   )
 }
 

@@ -38,6 +38,17 @@ export function waitMs(
   chance: Chance,
 ): number | undefined {
   if (sends >= SENDS_MAX) return undefined
+  return pauseMs(sends, response, untilAt, clock, chance)
+}
+
+/** The same without a limit on the number of sends. */
+export function pauseMs(
+  sends: number,
+  response: Response | undefined,
+  untilAt: number,
+  clock: Clock,
+  chance: Chance,
+): number | undefined {
   const now = clock.now()
   const wait = Math.max(readRetryAfter(response, now) ?? 0, backoff(sends, chance))
   return now + wait < untilAt ? wait : undefined
