@@ -29,11 +29,13 @@ test('the page on tasks shows its example as it is, and the example makes a film
   await studio.answers(url)
   const purse = wallet({ signer: fromPrivateKey(buyer.privateKey) })
   const sent: string[] = []
-  const payer = createPayer({
+  const parts = {
     wallets: [purse],
     protocols: [x402([purse])],
-    ledger: memory(),
     policy: { perRequest: '1 USD', perDay: '1 USD' },
+  }
+  const payer = createPayer({
+    ...{ ...parts, ledger: memory(), resultMs: 0 },
     fetch: async (input, init) => {
       const request = new Request(input, init)
       sent.push(request.headers.get('payment-signature') ?? '')
@@ -51,4 +53,8 @@ test('the page on tasks shows its example as it is, and the example makes a film
   const film = await fetch(address, { headers: proof })
   assert.deepEqual([film.status, await film.text()], [200, 'a film of four scenes'])
   assert.equal(await chain.balanceOf(payee.address), 100_000n)
+  const waiting = createPayer({ ...parts, ledger: memory() })
+  const whole = await waiting.fetch(url, { method: 'POST' })
+  assert.deepEqual([whole.status, await whole.text()], [200, 'a film of four scenes'])
+  assert.equal(await chain.balanceOf(payee.address), 200_000n)
 })

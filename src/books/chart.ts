@@ -41,6 +41,7 @@ export const chart: readonly AccountClass[] = [
   row('quota/', 'quota/<caller>/<day>', 'count', 'what was moved for a caller in a day'),
   row('limits/', 'limits/<scope>', 'count', 'a limit that a token names'),
   row('spent/', 'spent/<limit>', 'count', 'a limit of our own purchases'),
+  row('queue/', 'queue/waiting', 'count', 'bytes of paid requests that wait for their upstream'),
   row(`${WORLD}losses/`, 'world/losses/<account>', 'outside', 'sales that came undone, unbacked'),
   row(
     `${WORLD}opening/`,

@@ -272,6 +272,32 @@ test('times and sizes are what they say', () => {
   assert.deepEqual(['7B', '32kB', '10MB', '1GB'].map(sizeOf), [7, 32_000, 1e7, 1e9])
 })
 
+test('what is paid waits for its upstream, where that can be meant', () => {
+  const start = good.slice(0, good.indexOf('routes:'))
+  const routed = (route: string, vault = 'vault: kept'): readonly string[] =>
+    told(`${start}${vault}\nroutes:\n  POST /a: ${route}\n`)
+  for (const route of [
+    '{ price: 0.10 USD, fallback: queue }',
+    '{ price: 0.10 USD, fallback: { queue: 2h } }',
+    '{ price: 0.10 USD, fallback: { queue: 24h, repeat: true }, body: free }',
+  ])
+    assert.deepEqual(routed(route), [], route)
+  for (const [route, why] of [
+    ['{ price: 0.10 USD, fallback: { queue: 2d } }', /up to a day/],
+    ['{ price: 0.10 USD, fallback: { queue: 0s } }', /up to a day/],
+    ['{ price: 0.10 USD, fallback: later }', /"queue" or/],
+    ['{ price: 0.10 USD, fallback: { queue: 1h, charged: false } }', /fallback/],
+    ['{ price: free, fallback: queue }', /What is free/],
+    ['{ price: 0.10 USD, fallback: queue, settle: deferred }', /leave "settle" out/],
+    ['{ price: 0.10 USD, fallback: queue, keep: false }', /leave "keep" out/],
+    ['{ price: 0.10 USD, fallback: queue, task: true }', /has no fallback/],
+    ['{ price: 0.10 USD, fallback: queue, mimeType: text/event-stream }', /A stream of events/],
+  ] as const)
+    assert.match(routed(route).join('\n'), why, route)
+  const unkept = routed('{ price: 0.10 USD, fallback: queue }', '')
+  assert.match(unkept.join('\n'), /need a "vault"/)
+})
+
 test('the pieces of documents in the guides are pieces of documents', async () => {
   for (const [name, count] of [
     ['gateway', 6],

@@ -63,6 +63,8 @@ export function createQueue(
   { claimOf, kinds, noteOf, keyOf, toTask, giveUp, turnOf }: TaskHands,
 ): Queue {
   const told = (error: unknown): void => fault('queue', error)
+  /** When turns that were another's are free again, so that the books are not asked before. */
+  const freeAt = new Map<string, number>()
 
   async function queue(order: QueueOrder): Promise<Queued> {
     const key = await keyOf(order)
@@ -76,7 +78,7 @@ export function createQueue(
     const note = { ...noteOf(key, order), work, repeats: order.repeats }
     const made = await ledger.transfer({
       ...claimOf(key, kinds.task, note, WORK_MS + 2 * SETTLE_MS),
-      purpose: QUEUE,
+      ...{ purpose: QUEUE, asset: 'bytes' },
       amount: BigInt(Math.max(order.work.length, QUEUE_ITEM_BYTES_MIN)),
       legs: [{ debit: `${WORLD}tasks`, credit: 'queue/waiting', ceiling: BigInt(QUEUE_BYTES_MAX) }],
     })
@@ -133,9 +135,13 @@ export function createQueue(
 
   async function take(most: number): Promise<readonly Turn[]> {
     const taken: Turn[] = []
-    for (const held of await ledger.pending(QUEUE)) {
+    const waiting = await ledger.pending(QUEUE)
+    const there = new Set(waiting.map(({ key }) => key))
+    for (const key of freeAt.keys()) if (!there.has(key)) freeAt.delete(key)
+    for (const held of waiting) {
       if (taken.length >= most) break
-      const one = await takeOne(held).catch((error: unknown) => void fault('queue', error))
+      if (clock.now() < (freeAt.get(held.key) ?? 0)) continue
+      const one = await takeOne(held).catch(told)
       if (one) taken.push(one)
     }
     return taken
@@ -144,8 +150,9 @@ export function createQueue(
   async function takeOne(held: Held): Promise<Turn | undefined> {
     const { key, note } = held
     const before = await ledger.find(turnOf(key))
-    const isHeld = before?.state === 'pending' && clock.now() < lapseOf(before)
-    if (isHeld) return undefined
+    freeAt.delete(key)
+    if (before?.state === 'pending' && clock.now() < lapseOf(before))
+      return void freeAt.set(key, Math.min(lapseOf(before), Number(note['untilAt'])))
     const isLate = clock.now() >= Number(note['untilAt'])
     const mayHaveBegun = before?.state === 'pending' && before.steps.length > 0
     const isOver = isLate || (mayHaveBegun && note['repeats'] !== true)

@@ -28,7 +28,7 @@ import { isForSocket } from './server.ts'
 import { readTarget } from './target.ts'
 import type { Target } from './target.ts'
 import type { Trusted } from './trust.ts'
-import { createQueue } from './queue.ts'
+import { createQueue, QUEUE_DRAIN_MS } from './queue.ts'
 import type { QueueWay, Sender } from './queue.ts'
 import { refuseUpgrade, upgrade } from './upgrade.ts'
 import type { Upstream, UpstreamSettings } from './upstream.ts'
@@ -329,7 +329,7 @@ export function createHouse(settings: HouseSettings): House {
       })
     },
     async interrupt() {
-      await Promise.all([queue?.stop(), seller.gate.tasks?.close()])
+      await Promise.all([queue?.stop(QUEUE_DRAIN_MS), seller.gate.tasks?.close()])
     },
     async close() {
       await queue?.stop()

@@ -64,7 +64,7 @@ export interface GatewayQueue {
   serve(trip: Trip, lasting: Lasting, queueing: Queueing, sender: Sender): Promise<void>
   /** Begins to work it off. */
   start(): void
-  /** Takes up nothing more, and ends what is under way after that time at the latest. */
+  /** Takes up nothing more, and waits for what is under way; that time at most, where one is said. */
   stop(withinMs?: number): Promise<void>
 }
 
@@ -209,13 +209,13 @@ export function createQueue({ tasks, clock, chance, wayOf, fault }: QueueParts):
     start() {
       looking ??= look()
     },
-    async stop(withinMs = QUEUE_DRAIN_MS) {
+    async stop(withinMs) {
       stopped.abort('stopped')
       await looking
       const over = new AbortController()
       const all = Promise.all(active).finally(() => over.abort('over'))
-      await Promise.race([all, clock.sleep(withinMs, over.signal)])
-      cut.abort('stopped')
+      if (withinMs !== undefined) await Promise.race([all, clock.sleep(withinMs, over.signal)])
+      if (withinMs !== undefined) cut.abort('stopped')
       await all
     },
   }

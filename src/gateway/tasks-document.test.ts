@@ -7,6 +7,7 @@ import { test } from 'node:test'
 import type { TestContext } from 'node:test'
 import { setTimeout as after } from 'node:timers/promises'
 import { countsOf, isEntry, plansOf, readDocument } from '../config/document.ts'
+import { freePort } from '../../test/ports.ts'
 import { upstream } from './fixture.test.ts'
 import { ask, createBuyer, openDocument, startFacilitator } from './market.test.ts'
 
@@ -25,12 +26,13 @@ origin: http://${HOST}
 secret: { env: SECRET }
 vault: ${directory}
 rails: ${rails}
-upstreams: { api: "${api}" }
+upstreams: { api: "${api}", dead: "http://127.0.0.1:${await freePort()}" }
 plans: { purse: { price: 1 USD, balance: 1 USD, refund: 2% } }
 routes:
-  POST /films: { price: 0.10 USD, task: 2h }
-  GET /kept: { price: 0.10 USD, keep: true }
-  GET /socket: { plan: purse, meter: { per: event, price: 0.01 USD, unit: 0.01 USD, grace: 30s } }
+  POST /films: { price: 0.10 USD, upstream: api, task: 2h }
+  POST /orders: { price: 0.10 USD, upstream: dead, fallback: queue }
+  GET /kept: { price: 0.10 USD, upstream: api, keep: true }
+  GET /socket: { plan: purse, upstream: api, meter: { per: event, price: 0.01 USD, unit: 0.01 USD, grace: 30s } }
 `
   return { opened: await openDocument(t, text), facilitator, runs: () => runs, text }
 }
@@ -66,6 +68,27 @@ test('a document’s named request is charged once, though it is signed anew', a
   assert.equal(changed.status, 422, changed.body)
   const theirs = await other.buy(opened.port, HOST, '/kept', { headers })
   assert.deepEqual([theirs.status, runs(), facilitator.settled.length], [200, 2, 2])
+})
+
+test('a document’s queued request has one address under one name, though it is signed anew', async (t) => {
+  const { opened, facilitator } = await open(t)
+  const [buyer, other] = [createBuyer(), createBuyer()]
+  const headers = { 'idempotency-key': 'order-7' }
+  const order = { method: 'POST', headers, body: 'one' }
+  const first = await buyer.buy(opened.port, HOST, '/orders', order)
+  const again = await buyer.buy(opened.port, HOST, '/orders', order)
+  assert.deepEqual([first.status, again.status], [202, 202], first.body)
+  const address = first.response.headers.location ?? ''
+  assert.equal(again.response.headers.location, address)
+  assert.equal(facilitator.settled.length, 1)
+  const changed = await buyer.buy(opened.port, HOST, '/orders', { ...order, body: 'two' })
+  assert.equal(changed.status, 422, changed.body)
+  const theirs = await other.buy(opened.port, HOST, '/orders', order)
+  assert.equal(theirs.status, 202)
+  assert.notEqual(theirs.response.headers.location, address)
+  const state = await ask(opened, address, { headers: { host: HOST } })
+  assert.match(state.body, /"waits":/)
+  assert.equal((await opened.ledger.pending('queued-task')).length, 2)
 })
 
 test('a document says the fee of a rest and the grace of a socket, and what cannot be meant has its line', async (t) => {

@@ -170,6 +170,7 @@ async function openTenant(
       ledger: tenantLedger(books.ledger, name),
       ...(last && { before: last.open }),
       ...(entry.path !== undefined && { path: entry.path }),
+      ...(isTrial && { isTrial }),
     })
     return { open, desk, ear }
   } catch (error) {
