@@ -29,6 +29,10 @@ let server: Server
 let origin = ''
 let directory = ''
 let asked = 0
+/** What a seller says one after the other who is away, and at the address of a task. */
+let away: readonly number[] = []
+let states: readonly string[] = []
+const TASK = '/.well-known/tolsey/tasks/film'
 
 before(async () => {
   directory = await mkdtemp(join(tmpdir(), 'tolsey-pay-'))
@@ -40,6 +44,20 @@ before(async () => {
     else if (request.url === '/bill') response.writeHead(402).end('Your account is suspended.')
     else if (request.url === '/priced')
       response.writeHead(402, { 'payment-required': challenge }).end('{}')
+    else if (request.url === '/away' && away.length > 0) {
+      away = away.slice(1)
+      const json = { 'content-type': 'application/problem+json' }
+      response.writeHead(503, json).end('{"code":"rail-unavailable"}')
+    } else if (request.url === '/away') response.end('back')
+    else if (request.url === '/film' && request.headers['payment-signature'])
+      response.writeHead(202, { location: TASK }).end('{"state":"accepted"}')
+    else if (request.url === '/film')
+      response.writeHead(402, { 'payment-required': challenge }).end('{}')
+    else if (request.url === TASK && states[0] !== undefined) {
+      response.writeHead(200, { 'content-type': 'application/json', 'tolsey-task': states[0] })
+      response.end('{"waits":"The service behind was away.","progress":0.5,"why":"late"}')
+      states = states.slice(1)
+    } else if (request.url === TASK) response.end('a film of four scenes')
     else if (request.url === '/cut') {
       response.writeHead(200, { 'content-length': 100 }).write('half', () => response.destroy())
     } else if (request.url === '/echo') request.pipe(response)
@@ -140,5 +158,41 @@ describe('a 402 that cannot be paid', () => {
     const { code, stderr } = await command(['pay', `${origin}/text`], { cwd: directory, env })
     assert.notEqual(code, 0)
     assert.doesNotMatch(stderr, /hunter2/)
+  })
+})
+
+describe('what is waited for', () => {
+  const key = { TOLSEY_PRIVATE_KEY: `0x${'11'.repeat(32)}` }
+  const film = (...argv: string[]): Promise<End> =>
+    command(['pay', `${origin}/film`, '--yes', ...argv], { cwd: directory, env: key })
+
+  test('is said in a line each time, unless nothing is to be said', async () => {
+    away = [503, 503]
+    const { code, stdout, stderr } = await pay('/away')
+    assert.deepEqual([code, stdout], [0, 'back'])
+    assert.equal(
+      stderr.match(/cannot answer just now \(503\)\. Asking again in \d+\.\d s\./g)?.length,
+      2,
+    )
+    away = [503]
+    assert.equal((await pay('/away', '-s')).stderr, '')
+  })
+
+  test('is also the result of what the seller has taken, which is the answer when it is there', async () => {
+    states = ['accepted', 'running']
+    const { code, stdout, stderr } = await film()
+    assert.deepEqual([code, stdout], [0, 'a film of four scenes'], stderr)
+    assert.match(stderr, /The request waits at the seller’s: The service behind was away\. Asking/)
+    assert.match(stderr, /The seller works on it \(50 %\)\. Asking again in/)
+  })
+
+  test('is told when it has failed, and is not waited for longer than was typed', async () => {
+    states = ['failed']
+    const failed = await film()
+    assert.deepEqual([failed.code, failed.stdout], [4, ''])
+    assert.match(failed.stderr, /could not do it \(why: late/)
+    const { code, stdout } = await film('--wait', '0s')
+    assert.deepEqual([code, stdout], [0, '{"state":"accepted"}'])
+    assert.equal((await film('--wait', 'long')).code, 2)
   })
 })

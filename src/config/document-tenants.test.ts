@@ -81,6 +81,12 @@ describe('tenants of a document', () => {
       /› city › plans: .*an "origin" of its own/,
     ],
     [
+      'a queue below a path',
+      'GET /city/a: 0.03 USD',
+      'GET /city/a: { price: 0.03 USD, fallback: queue }',
+      /› GET \/city\/a › fallback: .*an "origin" of its own/,
+    ],
+    [
       'a page below a path',
       'path: /city,',
       'path: /city, page: true,',
