@@ -70,7 +70,7 @@ export interface QueueOrder extends TaskOrder {
 export interface Queued {
   readonly task: Task
   /** Told once whether it was charged; absent where the task was there before. */
-  charged?(is: boolean): Promise<void>
+  readonly charged?: (is: boolean) => Promise<void>
 }
 
 /** A queued task that this process has taken up: nobody else works on it. Ends by one of its verbs. */

@@ -56,7 +56,8 @@ function open() {
   return {
     ...{ clock, ledger, back, kept, order, gateOf },
     /** A process of which nobody hears any more. */
-    dying: () => gateOf(ledger, { now: clock.now, sleep: () => new Promise(() => undefined) }),
+    dying: () =>
+      gateOf(ledger, { now: () => clock.now(), sleep: () => new Promise(() => undefined) }),
     /** Sells, and queues before the money moves, as a door does. */
     async sell(gate: Gate, more: Partial<QueueOrder> = {}): Promise<Queued | undefined> {
       const to = ask(priced('0.10 USD', { keep: true }))

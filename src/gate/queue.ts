@@ -30,15 +30,15 @@ export function isQueued({ purpose }: Pick<Held, 'purpose'>): boolean {
 /** What a queue has of the tasks. */
 export interface TaskHands {
   /** The transfer of nothing by which a task is claimed. */
-  claimOf(key: string, kind: string, note: JsonObject, leaseMs: number): Transfer
+  readonly claimOf: (key: string, kind: string, note: JsonObject, leaseMs: number) => Transfer
   /** The kinds of a task, and of a turn at one. */
   readonly kinds: { readonly task: string; readonly turn: string }
-  noteOf(key: string, order: QueueOrder): JsonObject
-  keyOf(order: Pick<QueueOrder, 'payment' | 'request'>): Promise<string>
-  toTask(held: Held): Promise<Task | undefined>
+  readonly noteOf: (key: string, order: QueueOrder) => JsonObject
+  readonly keyOf: (order: Pick<QueueOrder, 'payment' | 'request'>) => Promise<string>
+  readonly toTask: (held: Held) => Promise<Task | undefined>
   /** Ends it, and gives back what was charged for it. */
-  giveUp(held: Held, why: string): Promise<unknown>
-  turnOf(key: string): string
+  readonly giveUp: (held: Held, why: string) => Promise<unknown>
+  readonly turnOf: (key: string) => string
 }
 
 /** Tasks that wait. */
@@ -156,7 +156,10 @@ export function createQueue(
     const isLate = clock.now() >= Number(note['untilAt'])
     const mayHaveBegun = before?.state === 'pending' && before.steps.length > 0
     const isOver = isLate || (mayHaveBegun && note['repeats'] !== true)
-    if (isOver || (await stands(held)) !== 'charged') return void (await resume(held))
+    if (isOver || (await stands(held)) !== 'charged') {
+      await resume(held)
+      return undefined
+    }
     if (mayHaveBegun) await ledger.void(before.key, 'turn-ended', before.claim)
     const tries = Number(before?.note['tries'] ?? 0)
     const claim = await turn(key, tries, QUEUE_TURN_MS)

@@ -54,8 +54,8 @@ export interface QueueParts {
   readonly clock: Clock
   readonly chance: Chance
   /** Undefined where the route is not there any more, or has no queue. */
-  wayOf(route: string): QueueWay | undefined
-  fault(where: string, error: unknown): void
+  readonly wayOf: (route: string) => QueueWay | undefined
+  readonly fault: (where: string, error: unknown) => void
 }
 
 /** The queue of a gateway: what waits stands in the books, and every gateway that shares them works it off. */

@@ -265,8 +265,11 @@ export function createPayer(parts: PayerParts): Payer {
     const url = addressOf(shown.request.url)
     const said = readReceipt(purchase, shown)
     const receipt = said && !('code' in said) ? said : undefined
+    const sure = await purchases.proven(purchase)
+    // What was bought with it stands on this answer, and not on the result.
+    await tokens.keep(shown.request, credentialOf(sure), shown.response.headers)
     if (resultMs > 0) await purchases.receive(purchase, receipt, url)
-    const result = await resultOf(shown, credentialOf(purchase), purchase.key).catch(
+    const result = await resultOf(shown, credentialOf(sure), purchase.key).catch(
       async (error: unknown) => {
         await purchases.release(purchase, false)
         throw error

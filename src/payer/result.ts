@@ -67,6 +67,7 @@ export async function waitForResult(
     const state = answer.crossed ? 'lost' : last.headers.get(TASK_FIELD)
     if (state === null && last.status < 400) return { kind: 'came', answer }
     if (state === 'failed') return { kind: 'failed', why: await whyOf(last, clock) }
+    if (last.status === 410) return { kind: 'failed', why: 'it is not kept any more' }
     if (state !== 'accepted' && state !== 'running') return { kind: 'open' }
     detail = await detailOf(last, state, clock)
   }
