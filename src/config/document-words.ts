@@ -1,5 +1,4 @@
 import * as v from 'valibot'
-import type { QueueEntry, RouteEntry } from './document-entries.ts'
 import { nearest } from './nearest.ts'
 
 /** A secret, by where it stands: a document never holds one. */
@@ -144,7 +143,7 @@ export function sizeOf(text: string): number {
   return Number(count) * (bytesPer[unit] ?? Number.NaN)
 }
 
-/** Whether what is paid waits for its upstream. */
-export function isQueue(said: RouteEntry['fallback']): said is 'queue' | QueueEntry {
-  return said === 'queue' || (typeof said === 'object' && 'queue' in said)
+/** Whether a fallback lets what is paid wait for its upstream. */
+export function isQueue(said: unknown): boolean {
+  return said === 'queue' || (typeof said === 'object' && said !== null && 'queue' in said)
 }

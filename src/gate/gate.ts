@@ -610,7 +610,7 @@ export function createGate(parts: GateParts): Gate {
     if (isReversal(held)) await standing.reverse(held)
     if (isRefund(held)) await refunds.resume(held)
     if (isRest(held)) await rests.resume(held)
-    if (isTask(held)) await tasks?.resume(held)
+    if (isTask(held) || isTaskTurn(held)) await tasks?.resume(held)
     if (isSale(held) && !working.has(held.key)) await recoverSale(held)
   }
 

@@ -130,6 +130,7 @@ describe('a task that waits', () => {
             assert.ok(w.back.size <= 1, what)
             const waiting = (await w.ledger.balances('queue/waiting')).map(({ pending }) => pending)
             assert.deepEqual(waiting, [], what)
+            assert.deepEqual(await w.ledger.pending(), [], what)
             await w.sound()
           }
       assert.ok(hits > 12, `${hits}`)

@@ -273,7 +273,15 @@ export function createTasks(
     return !isSale(paid) || paid.steps.some(({ type }) => type === 'delivered')
   }
 
+  /** What was written on it keeps a turn from running out, and its task may be over. */
+  async function endTurn({ key, claim, steps }: Held): Promise<void> {
+    if (steps.length === 0) return
+    const task = await ledger.find(key.slice(0, -turnOf('').length))
+    if (task?.state !== 'pending') await ledger.void(key, 'turn-ended', claim)
+  }
+
   async function resume(held: Held): Promise<void> {
+    if (isTaskTurn(held)) return await endTurn(held)
     if (held.note['kind'] === BACK) return await carry(held.key)
     if (isQueued(held)) return await queue.resume(held)
     if (running.has(held.key)) return
