@@ -54,13 +54,13 @@ function open() {
   }
   return {
     ...{ clock, ledger, back, moved, kept, order, gateOf },
-    /** Sells, and answers: from then on the payer does not come again. */
-    async sell(gate: Gate): Promise<void> {
+    /** Sells, and answers: from then on the payer does not come again. Or dies before the answer has left. */
+    async sell(gate: Gate, isLost = false): Promise<void> {
       const to = ask(sale)
       const credential = { offer: await offerOf(gate, to), proof: 'n' }
       const pass = passed(await gate.admit({ ...to, credential }))
       assert.equal((await pass.finish(true)).kind, 'serve')
-      pass.delivered()
+      if (!isLost) pass.delivered()
       for (let i = 0; i < 5; i++) await turn()
     },
     sum: () => [...back.values()].reduce((total, one) => total + one, 0n),
@@ -239,6 +239,20 @@ describe('a task in the books', () => {
     await assert.rejects(tasks.begin({ ...w.order, payment: 'time/more' }), {
       code: 'rate-limited',
     })
+  })
+
+  test('that was charged and nobody took up goes back: the answer that names it may be kept', async () => {
+    const w = open()
+    await w.sell(w.gateOf(), true)
+    const { task } = await tasksOf(w.gateOf()).begin(w.order)
+    const next = w.gateOf()
+    for (let i = 0; i < 3; i++) {
+      w.clock.pass(TASK_TURN_MS + REFUND_TURN_MS)
+      await next.recover()
+    }
+    const found = await tasksOf(next).find(task.id)
+    assert.deepEqual([found?.state, found?.refund, w.sum()], ['failed', 'refunded', 100_000n])
+    await w.sound()
   })
 
   test('that nobody was charged for leaves nothing', async () => {

@@ -266,11 +266,9 @@ export function createTasks(
     return task && isSame(task.id, id) ? task : undefined
   }
 
-  /** Whether its payer was charged and answered, so that he does not come again. */
+  /** Whether its payer was charged. The answer that names the task may be kept, and is what he gets when he comes again. */
   async function isCharged({ note }: Held): Promise<boolean> {
-    const paid = await ledger.find(textIn(note, 'payment'))
-    if (paid?.state !== 'posted') return false
-    return !isSale(paid) || paid.steps.some(({ type }) => type === 'delivered')
+    return (await ledger.find(textIn(note, 'payment')))?.state === 'posted'
   }
 
   /** What was written on it keeps a turn from running out, and its task may be over. */
