@@ -126,7 +126,8 @@ export type Verdict =
 
 /**
  * What became of a spend. `cost` is what sending it has cost us, in the smallest unit of the network's own coin: its share of
- * a transaction that carried several. Absent where that cannot be told, and where nothing was sent.
+ * a transaction that carried several. Absent where that cannot be told, and where nothing was sent. `passedOn` is what of the
+ * offer's amount went to others than its payee by the same settlement; all went to him if absent.
  */
 export type Settlement =
   | {
@@ -135,6 +136,7 @@ export type Settlement =
       readonly payer: string
       readonly settledAt: number
       readonly cost?: bigint
+      readonly passedOn?: bigint
     }
   | { readonly state: 'failed'; readonly problem: Problem; readonly cost?: bigint }
   | { readonly state: 'unknown'; readonly detail: string }

@@ -36,6 +36,14 @@ export interface Spend {
   readonly nonce: Hex
   readonly payee: Hex
   readonly amount: bigint
+  /** What goes to others by the same nonce, beside the amount. */
+  readonly shares?: readonly Share[]
+}
+
+/** What somebody gets of a payment beside its payee. */
+export interface Share {
+  readonly payee: Hex
+  readonly amount: bigint
 }
 
 /** What names a nonce. */
@@ -98,8 +106,18 @@ export interface Reader {
   height(): Promise<bigint>
 }
 
-/** Makes the reader. */
-export function createReader(rpc: Rpc): Reader {
+/** How a chain is asked whether a nonce is used. */
+export interface NonceKind {
+  call(spend: NonceOf): Call
+  /** @throws {PaymentError} when there is no answer in it. */
+  isUsed(answer: CallAnswer | undefined, spend: NonceOf): boolean
+}
+
+/** Makes the reader; of nonces as EIP-3009 has them, unless it is told otherwise. */
+export function createReader(
+  rpc: Rpc,
+  kind: NonceKind = { call: stateCall, isUsed: readState },
+): Reader {
   let batched = true
 
   const call = async <T>(
@@ -192,7 +210,7 @@ export function createReader(rpc: Rpc): Reader {
   /** Both at one block: an unused nonce was unused at that time. */
   const stateBy = async (spend: NonceOf, read: Read, block?: bigint): Promise<NonceState> => {
     const tag = block === undefined ? 'latest' : quantity(block)
-    const asked = stateCall(spend)
+    const asked = kind.call(spend)
     const clock: Call = { target: MULTICALL3, data: timestamp, allowFailure: false }
     const look = <T>(to: Hex, data: Hex, parse: Parse<T>): Promise<T> =>
       read('eth_call', [{ to, data }, tag], parse)
@@ -201,12 +219,12 @@ export function createReader(rpc: Rpc): Reader {
         const [state, at] = readBatch(said, 2)
         const time = uint(at?.data ?? '0x')
         if (time === undefined) throw unreadable()
-        return { used: readState(state), time }
+        return { used: kind.isUsed(state, spend), time }
       })
     // The time first: a nonce that is unused later was unused at that time too.
     const time = await read('eth_getBlockByNumber', [tag, false], readTime)
     const used = await look(asked.target, asked.data, (said) =>
-      readState({ ok: true, data: readHex(said) }),
+      kind.isUsed({ ok: true, data: readHex(said) }, spend),
     )
     return { used, time }
   }
