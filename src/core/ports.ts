@@ -194,6 +194,8 @@ export interface Method<D = unknown, P = unknown> {
   readonly name: string
   /** CAIP-2 where there is one. Rails of one name differ by it. */
   readonly network: string
+  /** The rail under whose name the books keep what it takes, where both are paid at the same account; its own if absent. */
+  readonly booked?: string
   /** This rail said in each protocol that can carry it, by the protocol's name. */
   readonly forms: Readonly<Record<string, Form<D, P>>>
   /** How this rail would take the price; empty if it cannot. */

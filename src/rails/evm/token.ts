@@ -288,7 +288,8 @@ export function moved(mined: Mined, token: Hex, from: Hex, to: Hex, amount: bigi
   )
 }
 
-function isTransfer(line: LogLine, from: Hex, to: Hex, amount: bigint): boolean {
+/** Whether a line of the token's says so. */
+export function isTransfer(line: LogLine, from: Hex, to: Hex, amount: bigint): boolean {
   const [topic, sender, receiver] = line.topics
   return (
     topic === TRANSFER_TOPIC &&
@@ -368,7 +369,8 @@ function readLine(said: Json): LogLine {
   return { address: readHex(address), topics: readList(topics).map(readHex), data: readHex(data) }
 }
 
-function readTime(said: Json): bigint {
+/** The time of a block, in seconds. */
+export function readTime(said: Json): bigint {
   return readNumber(readObject(said)['timestamp'])
 }
 
@@ -382,7 +384,8 @@ function readList(said: Json | undefined): readonly Json[] {
   return said
 }
 
-function unreadable(): PaymentError {
+/** A contract answered what cannot be. */
+export function unreadable(): PaymentError {
   return new PaymentError('rail-unavailable', 'The token answers something unreadable.', {
     retryable: true,
   })
