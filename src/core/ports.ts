@@ -78,8 +78,11 @@ export interface Protocol {
   readReceipt(message: Received, offer: Offer): Receipt | Problem | undefined
   /** What a refusal without offers needs on its head, for instance why a token does not hold. */
   writeRefusal?(problem: Problem): Message
-  /** How a line of a challenge of its own stands among those of others. Between them and needed, if absent. */
-  stand?(line: string): Stand
+  /**
+   * How a line of a challenge of its own stands among those of others; `all` are its own lines in that answer. Between them and
+   * needed, if absent.
+   */
+  stand?(line: string, all?: readonly string[]): Stand
   /** Whether who asks says that he speaks this: then lines of others that have a stand are left out of its fields. */
   isAsked?(asker: Fields): boolean
   /** The status of a refusal of a credential of its own, where that is not the one of the table of problems. */

@@ -28,8 +28,10 @@ export interface FormParts {
   readonly signerOf?: (proof: Omit<Proof, 'from'>) => Hex | undefined
 }
 
-/** The form of this rail in MPP. */
-export type MppForm = Form<Details, Proof, MppWords>
+/** The form of this rail in MPP. Clients in use answer other challenges of the method, so that it stands behind them. */
+export interface MppForm extends Form<Details, Proof, MppWords> {
+  readonly later: true
+}
 
 const RequestSchema = v.looseObject({
   amount: Uint256Schema,
@@ -68,6 +70,7 @@ export function createForm(parts: FormParts): MppForm {
     networks: parts.networks.map(({ id }) => id),
     // The witness names the challenge.
     distinct: true,
+    later: true,
     writeDetails: (terms) => writeWords(terms, parts),
     readDetails: (said) => readWords(said, parts),
     writeProof: (proof) => writeProof(proof, parts),
