@@ -149,6 +149,7 @@ export async function openWallets(
   rpc: ReadonlyMap<string, readonly string[]>,
 ): Promise<readonly Wallet[]> {
   const { wallet } = await signing(() => import('../rails/evm/wallet.ts'))
+  const { permitWallet } = await signing(() => import('../rails/evm/permit/wallet.ts'))
   const { fromPrivateKey } = await signing()
   const address = key.address
   if (!isAddress(address)) throw new RangeError(`"${address}" is not an address.`)
@@ -162,7 +163,8 @@ export async function openWallets(
     },
   }
   const looks = rpc.size > 0 && { rpc: Object.fromEntries(rpc) }
-  return [wallet({ signer: lazy, ...looks })]
+  // Behind the other: where a seller takes both, that one needs no approval.
+  return [wallet({ signer: lazy, ...looks }), permitWallet({ signer: lazy, ...looks })]
 }
 
 /** How a Lightning wallet is reached: as LND over REST, or by Nostr Wallet Connect. */

@@ -2,7 +2,6 @@ import type { Price } from '../../../core/money.ts'
 import type { Method } from '../../../core/ports.ts'
 import type { Hex } from '../hex.ts'
 import { assetOf } from '../networks.ts'
-import type { MppForm } from './forms.ts'
 import { createForm } from './forms.ts'
 import type { Proof } from './proof.ts'
 import type { Details, Shop } from './terms.ts'
@@ -13,7 +12,7 @@ export function methodOf(
   shop: Shop,
   signerOf: (proof: Omit<Proof, 'from'>) => Hex | undefined,
   keyOf: (proof: Proof) => string,
-): Method<Details, Proof> & { readonly forms: { readonly mpp: MppForm } } {
+): Method<Details, Proof> {
   const { network, payee } = shop
   return {
     name: RAIL,

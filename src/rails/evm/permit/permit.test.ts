@@ -33,6 +33,7 @@ import type { Hex } from '../hex.ts'
 import { lower } from '../hex.ts'
 import { fromPrivateKey } from '../signer.ts'
 import { VALID_AFTER_MS } from './check.ts'
+import type { MppForm } from './forms.ts'
 import {
   PERMIT2_SAID as PERMIT2,
   WITNESSES,
@@ -209,9 +210,15 @@ interface Payload extends JsonObject {
   signature: string
 }
 
+function formOf(rail: PermitRail): MppForm {
+  const form = rail.forms['mpp']
+  assert.ok(form)
+  return form as MppForm
+}
+
 /** Reads what a client sent, as the protocol would. */
 function read(rail: PermitRail, offer: Offer<Details>, said: JsonObject): Proof {
-  const proof = rail.forms.mpp.readProof({ id: offer.id, realm: host, ...said })
+  const proof = formOf(rail).readProof({ id: offer.id, realm: host, ...said })
   assert.ok(typeof proof !== 'string', inspect(proof))
   return proof
 }
@@ -560,7 +567,7 @@ describe('a permit is refused', () => {
     await using({}, async (rail) => {
       const offer = offerBy(rail)
       const { payload, source } = await credential(offer, account())
-      const form = rail.forms.mpp
+      const form = formOf(rail)
       const wrong: readonly JsonObject[] = [
         {},
         { payload: 'x' },
@@ -763,7 +770,7 @@ test('a settings that cannot be is told before anything is sold', async () => {
 
 describe('the wallet', () => {
   const readings = (rail: PermitRail, offer: Offer<Details>): Offer<Details> => {
-    const words = rail.forms.mpp.writeDetails(offer)
+    const words = formOf(rail).writeDetails(offer)
     const form = permitWallet({ signer: fromPrivateKey(generatePrivateKey()), chains }).forms['mpp']
     const terms = form?.readDetails({ id: offer.id, realm: host, ...words })
     assert.ok(typeof terms === 'object', inspect(terms))
@@ -838,7 +845,7 @@ describe('the wallet', () => {
         { ...offer, network: 'eip155:1' },
       ])
         assert.equal(typeof wallet.refuses(wrong), 'string', inspect(wrong.details))
-      const words = rail.forms.mpp.writeDetails(offer)
+      const words = formOf(rail).writeDetails(offer)
       const form = wallet.forms['mpp']
       type Change = (said: Record<string, unknown>, inner: Record<string, unknown>) => unknown
       const changes: readonly Change[] = [

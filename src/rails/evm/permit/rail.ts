@@ -35,7 +35,6 @@ import { ahead } from '../steps.ts'
 import type { Spend } from '../token.ts'
 import { createReader } from '../token.ts'
 import { check } from './check.ts'
-import type { MppForm } from './forms.ts'
 import { createJudge } from './judge.ts'
 import { createLook } from './look.ts'
 import { methodOf } from './method.ts'
@@ -95,7 +94,6 @@ export interface PermitSettings extends TermSettings {
 
 /** The rail. */
 export interface PermitRail extends Rail<Details, Proof> {
-  readonly forms: { readonly mpp: MppForm }
   readonly booked: typeof BOOKED
 }
 
