@@ -7,6 +7,7 @@ import { l402 } from '../protocols/l402/http.ts'
 import { mpp } from '../protocols/mpp/index.ts'
 import { x402 } from '../protocols/x402/http.ts'
 import { createForms } from '../rails/evm/forms.ts'
+import { createForm as createPermitForm } from '../rails/evm/permit/forms.ts'
 import type { Hex } from '../rails/evm/hex.ts'
 import { isAddress } from '../rails/evm/hex.ts'
 import { assetOf as assetOn, networks, resolveNetwork } from '../rails/evm/networks.ts'
@@ -83,7 +84,9 @@ export function assetOf(id: string): Asset | undefined {
 /** Every protocol that a payer reads, without a wallet. */
 export function payingProtocols(): readonly Protocol[] {
   const [evm, lightning] = [{ forms: createForms({ networks }) }, { forms: createLightningForms() }]
-  return [x402([evm]), l402({ parts: [lightning], hashIn }), mpp({ parts: [evm, lightning] })]
+  const permits = { forms: { mpp: createPermitForm({ networks }) } }
+  const parts = [evm, permits, lightning]
+  return [x402([evm]), l402({ parts: [lightning], hashIn }), mpp({ parts })]
 }
 
 /** The endpoints of each known network, by its id. Names and ids in the settings may be mixed. */

@@ -288,8 +288,20 @@ export function moved(mined: Mined, token: Hex, from: Hex, to: Hex, amount: bigi
   )
 }
 
-/** Whether a line of the token's says so. */
-export function isTransfer(line: LogLine, from: Hex, to: Hex, amount: bigint): boolean {
+/** Whether the transaction moved the amount to the payee, and each share beside it, by the token's own words. */
+export function movesAll(mined: Mined, spend: Spend): boolean {
+  if (!mined.ok) return false
+  const lines = mined.logs.filter(({ address }) => address === spend.token)
+  const moves = [{ payee: spend.payee, amount: spend.amount }, ...(spend.shares ?? [])]
+  return moves.every(({ payee, amount }) => {
+    const found = lines.findIndex((line) => isTransfer(line, spend.from, payee, amount))
+    // Two may be alike, and each has a line of its own.
+    if (found !== -1) lines.splice(found, 1)
+    return found !== -1
+  })
+}
+
+function isTransfer(line: LogLine, from: Hex, to: Hex, amount: bigint): boolean {
   const [topic, sender, receiver] = line.topics
   return (
     topic === TRANSFER_TOPIC &&

@@ -25,11 +25,10 @@ import { startChain } from '../../../sandbox/chain.ts'
 import { evm } from '../rail.ts'
 import { fromPrivateKey } from '../signer.ts'
 import { wallet } from '../wallet.ts'
-import { PERMIT2_SAID } from './permit2.ts'
 import type { PermitRail } from './rail.ts'
 import { permit } from './rail.ts'
 import type { Details } from './terms.ts'
-import { RAIL } from './terms.ts'
+import { PERMIT2_SAID, RAIL } from './terms.ts'
 import { permitWallet } from './wallet.ts'
 
 const PRICE = 10_000n

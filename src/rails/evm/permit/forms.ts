@@ -12,12 +12,20 @@ import { tokenAt } from '../networks.ts'
 import type { Network } from '../networks.ts'
 import { AddressSchema, Uint256Schema } from '../proof.ts'
 import { TIMEOUT_SECONDS_MAX } from '../terms.ts'
-import { PERMIT2, PERMIT2_SAID } from './permit2.ts'
 import { reasons } from './problems.ts'
 import type { Proof } from './proof.ts'
 import { PERMIT, readPayload, readSource, writePayload } from './proof.ts'
 import type { Details, Split } from './terms.ts'
-import { CHARGE, MEMO_CHARS_MAX, RAIL, SPLITS_MAX, sumOf, termsOf } from './terms.ts'
+import {
+  PERMIT2,
+  PERMIT2_SAID,
+  CHARGE,
+  MEMO_CHARS_MAX,
+  RAIL,
+  SPLITS_MAX,
+  sumOf,
+  termsOf,
+} from './terms.ts'
 
 /** What the form is made for. */
 export interface FormParts {

@@ -8,10 +8,11 @@ import type { Reader } from '../token.ts'
 import { balanceCall, unreadable } from '../token.ts'
 import type { Judge, Seen } from './judge.ts'
 import { waysOf } from './judge.ts'
-import { PERMIT2, allowanceCall, amountIn, permitNonces, transferCall } from './permit2.ts'
+import { allowanceCall, amountIn, permitNonces, transferCall } from './permit2.ts'
 import { poor, unapproved, unsigned, untransferable } from './problems.ts'
 import type { Proof } from './proof.ts'
 import type { Details } from './terms.ts'
+import { PERMIT2 } from './terms.ts'
 
 /** What looking needs. */
 export interface LookParts {

@@ -34,18 +34,12 @@ import { lower } from '../hex.ts'
 import { fromPrivateKey } from '../signer.ts'
 import { VALID_AFTER_MS } from './check.ts'
 import type { MppForm } from './forms.ts'
-import {
-  PERMIT2_SAID as PERMIT2,
-  WITNESSES,
-  challengeHash,
-  digestOf,
-  separatorOf,
-} from './permit2.ts'
+import { WITNESSES, challengeHash, digestOf, separatorOf } from './permit2.ts'
 import type { Proof } from './proof.ts'
 import type { PermitRail, PermitSettings } from './rail.ts'
 import { permit } from './rail.ts'
 import type { Details } from './terms.ts'
-import { transfersOf } from './terms.ts'
+import { PERMIT2_SAID as PERMIT2, transfersOf } from './terms.ts'
 import { permitWallet } from './wallet.ts'
 
 const host = 'api.example.com'

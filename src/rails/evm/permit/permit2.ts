@@ -7,11 +7,8 @@ import type { TypedField } from '../typed-data.ts'
 import type { NonceKind } from '../token.ts'
 import { unreadable } from '../token.ts'
 import type { Proof } from './proof.ts'
+import { PERMIT2 } from './terms.ts'
 
-/** Where Permit2 is on the chains that have it: the same bytes everywhere. */
-export const PERMIT2: Hex = '0x000000000022d473030f116ddee9f6b43ac78ba3'
-/** The same with the checksum of EIP-55. */
-export const PERMIT2_SAID = '0x000000000022D473030F116dDEE9F6B43aC78BA3'
 /** The bits of one word of nonces: the low ones of a nonce say which. */
 export const WORD_BITS = 256n
 

@@ -1,6 +1,6 @@
 import type { Code, Problem } from '../../../core/problem.ts'
 import { problem } from '../../../core/problem.ts'
-import { PERMIT2_SAID } from './permit2.ts'
+import { PERMIT2_SAID } from './terms.ts'
 
 /** Why this rail refuses, in its own words. */
 export type Reason =

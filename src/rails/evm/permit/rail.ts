@@ -33,19 +33,19 @@ import { accountOf } from '../signer.ts'
 import type { Outgoing } from '../steps.ts'
 import { ahead } from '../steps.ts'
 import type { Spend } from '../token.ts'
-import { createReader } from '../token.ts'
+import { createReader, movesAll } from '../token.ts'
 import { check } from './check.ts'
 import { createJudge } from './judge.ts'
 import { createLook } from './look.ts'
 import { methodOf } from './method.ts'
-import { PERMIT2, permitNonces, separatorOf, transferCall } from './permit2.ts'
+import { permitNonces, separatorOf, transferCall } from './permit2.ts'
 import { foreign, unusable } from './problems.ts'
 import type { Proof } from './proof.ts'
 import type { Signers } from './signers.ts'
 import { createSigners } from './signers.ts'
 import type { Details, TermSettings } from './terms.ts'
-import { BOOKED, shopOf, transfersOf } from './terms.ts'
-import { createTrace, pays } from './trace.ts'
+import { PERMIT2, BOOKED, shopOf, transfersOf } from './terms.ts'
+import { createTrace } from './trace.ts'
 
 /** Gas for each share beyond the first transfer: an account that held nothing before, and a line in the log. */
 const SHARE_GAS = 80_000
@@ -264,7 +264,7 @@ export function permit(settings: PermitSettings): PermitRail {
       check: (offer, proof) => checked(offer, proof, 0),
       itemOf,
       estimated,
-      pays,
+      pays: movesAll,
       shareOf: ({ cost }) => cost,
       trace: createTrace({ rpc, quorum, final }),
     },

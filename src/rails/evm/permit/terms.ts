@@ -7,6 +7,11 @@ import { UINT256_MAX, ZERO_ADDRESS, isAddress, lower } from '../hex.ts'
 import type { Network, NetworkSettings, Token } from '../networks.ts'
 import { assetOf, resolveNetwork, tokenAt } from '../networks.ts'
 
+/** Where Permit2 is on the chains that have it: the same bytes everywhere. */
+export const PERMIT2: Hex = '0x000000000022d473030f116ddee9f6b43ac78ba3'
+/** The same with the checksum of EIP-55. */
+export const PERMIT2_SAID = '0x000000000022D473030F116dDEE9F6B43aC78BA3'
+
 /** The rail's name. Its books are those of the rail `evm`: the same money lies at the same account. */
 export const RAIL = 'evm-permit2'
 /** The name of that rail. */

@@ -4,8 +4,8 @@ import { quantity } from '../hex.ts'
 import type { Read, Rpc } from '../rpc.ts'
 import { readHex, readNumber } from '../rpc.ts'
 import type { Written } from '../steps.ts'
-import type { LogLine, Mined, Spend, Trace } from '../token.ts'
-import { isTransfer, readReceipt, readTime } from '../token.ts'
+import type { Mined, Spend, Trace } from '../token.ts'
+import { movesAll, readReceipt, readTime } from '../token.ts'
 import { DEAD_AFTER_S } from '../settling.ts'
 import { permitNonces } from './permit2.ts'
 
@@ -35,7 +35,7 @@ export function createTrace(
       const mined = await read('eth_getTransactionReceipt', [one.hash], (said) =>
         readReceipt(said, one.hash),
       )
-      if (mined && pays(mined, spend)) return { kind: 'paid', mined, at: await at(read, mined) }
+      if (mined && movesAll(mined, spend)) return { kind: 'paid', mined, at: await at(read, mined) }
       if (!mined) missing.push(one)
     }
     // What has a number that was not reached by then has used nothing by then.
@@ -73,19 +73,6 @@ export function createTrace(
 
 const unseen: Trace = { kind: 'unseen' }
 const elsewhere: Trace = { kind: 'elsewhere' }
-
-/** Whether the transaction, which is one of ours, moved the amount to the payee and each share, by the token's own words. */
-export function pays(mined: Mined, spend: Spend): boolean {
-  if (!mined.ok) return false
-  const lines: LogLine[] = mined.logs.filter(({ address }) => address === spend.token)
-  const moves = [{ payee: spend.payee, amount: spend.amount }, ...(spend.shares ?? [])]
-  return moves.every(({ payee, amount }) => {
-    const found = lines.findIndex((line) => isTransfer(line, spend.from, payee, amount))
-    // Two may be alike, and each has a line of its own.
-    if (found !== -1) lines.splice(found, 1)
-    return found !== -1
-  })
-}
 
 function ignoreFault(error: unknown): undefined {
   if (!(error instanceof PaymentError)) throw error

@@ -29,8 +29,6 @@ import { VALID_MS_MAX } from '../wallet.ts'
 import { createForm } from './forms.ts'
 import {
   PERMISSION_FIELDS,
-  PERMIT2,
-  PERMIT2_SAID,
   WITNESS_FIELDS,
   WORD_BITS,
   allowanceCall,
@@ -41,7 +39,7 @@ import {
 } from './permit2.ts'
 import type { Proof } from './proof.ts'
 import type { Details, TermSettings } from './terms.ts'
-import { CHARGE, RAIL, chainOf, transfersOf } from './terms.ts'
+import { PERMIT2, PERMIT2_SAID, CHARGE, RAIL, chainOf, transfersOf } from './terms.ts'
 
 /** Bytes of the number of a word of nonces: 248 bits, of which no two wallets choose the same. */
 const WORD_BYTES = 31
