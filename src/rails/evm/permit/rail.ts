@@ -49,6 +49,8 @@ import { createTrace } from './trace.ts'
 
 /** Gas for each share beyond the first transfer: an account that held nothing before, and a line in the log. */
 const SHARE_GAS = 80_000
+/** What a share may take beyond an estimate. */
+const SHARE_MARGIN_GAS = 20_000
 /** What a payment with a plain key's signature takes at most. */
 const PERMIT_GAS = 200_000
 /** What is taken for an estimate, in quarters of it. */
@@ -247,7 +249,8 @@ export function permit(settings: PermitSettings): PermitRail {
     const most = gasMaxOf(shop.rules.length)
     if (answer.result > BigInt(most)) return tooDear
     const gas = Number((answer.result * ESTIMATE_QUARTERS) / 4n)
-    return { to, data, gas: Math.min(gas, most) }
+    // Those who share may have nothing left by then, and a first unit is dear.
+    return { to, data, gas: Math.min(gas + shop.rules.length * SHARE_MARGIN_GAS, most) }
   }
 
   function gasMaxOf(shares: number): number {
