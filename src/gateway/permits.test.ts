@@ -66,8 +66,8 @@ async function buy(opened: Opened): Promise<{ readonly body: string; readonly ki
   const [offer] = challenge?.offers ?? []
   assert.ok(offer, lines.join())
   const proof = await wallet.pay(offer as never, 300_000)
-  const [[name = '', value = ''] = []] = protocol.writeCredential({ offer, proof }).fields
-  const { body } = await ask(opened, '/a', { headers: { host: HOST, [name]: value } })
+  const fieldsOf = Object.fromEntries(protocol.writeCredential({ offer, proof }).fields)
+  const { body } = await ask(opened, '/a', { headers: { host: HOST, ...fieldsOf } })
   const x402 = bill.response.headers['payment-required'] === undefined ? 0 : 1
   return { body, kinds: [...lines.join(', ').matchAll(/Payment id=/g)].length + x402 }
 }

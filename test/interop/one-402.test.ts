@@ -224,11 +224,6 @@ describe('the head of a 402', () => {
       const [l402, evm, ...others] = ALL
       assert.deepEqual(kindsOf(raw), [l402, evm, ...(isWhole ? [evm] : []), ...others])
       if (!isWhole) assert.ok(headBytes(raw) <= HEAD_BYTES_MAX + SERVER_BYTES)
-      console.log(
-        'BYTES',
-        headBytes(raw),
-        linesOf(raw, 'WWW-Authenticate').map((l) => l.length),
-      )
       for (const client of clients) await buys(shop, at(shop), client)
     }
     const shop = await world.openShop({ ...permits, speaks: ['mpp', 'x402'] })
