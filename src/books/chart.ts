@@ -33,7 +33,7 @@ export const chart: readonly AccountClass[] = [
     'costs/',
     'costs/<rail>/<network>',
     'cost',
-    'what refunds and failed settlements have cost, and what of sales went to others',
+    'what sending has cost, and what others got of sales',
   ),
   row(
     'suspense/',
