@@ -227,6 +227,20 @@ async function paying(
   return { offer, proof, log: memory() }
 }
 
+interface Asked {
+  readonly id: number
+  readonly method: string
+}
+
+interface Said {
+  readonly id: number
+  readonly result?: unknown
+}
+
+function textOf(said: unknown): string {
+  return typeof said === 'string' ? said : ''
+}
+
 interface Memory extends Log {
   readonly steps: Step[]
 }
@@ -703,6 +717,50 @@ describe('a maker that dies', () => {
       assert.equal(found.problem.reason, 'too-late')
     })
     await chain.request('evm_revert', [snapshot])
+  })
+
+  test('is not told that nothing was taken by a node that knows the nonce and not the receipt', async () => {
+    const signer = await funded()
+    const kept = await using({ signer }, async (rail) => {
+      const one = await paying(rail)
+      assert.equal((await settle(rail, one)).state, 'settled')
+      return one
+    })
+    const blind: typeof globalThis.fetch = async (input, init) => {
+      const answer = await fetch(input, init)
+      const asked = JSON.parse(textOf(init?.body)) as Asked | readonly Asked[]
+      const said = (await answer.json()) as Said | Said[]
+      const hide = (one: Said, { method }: Asked): Said =>
+        method === 'eth_getTransactionReceipt' ? { ...one, result: null } : one
+      if (!Array.isArray(asked)) return Response.json(hide(said as Said, asked as Asked))
+      const methods = new Map(asked.map((one) => [one.id, one]))
+      return Response.json(
+        (said as Said[]).map((one) => hide(one, methods.get(one.id) ?? first(asked))),
+      )
+    }
+    await using({ signer, fetch: blind }, async (rail) => {
+      assert.equal((await find(rail, kept))?.state, 'unknown')
+    })
+    await using({ signer }, async (rail) => {
+      assert.equal((await find(rail, kept))?.state, 'settled')
+    })
+  })
+
+  test('is followed where the block vanishes: the same is sent again, and taken once', async () => {
+    await using({ splits }, async (rail) => {
+      const kept = await paying(rail)
+      const [got] = await earned([seller, platform], async () => {
+        const found = await settle(rail, kept)
+        assert.ok(found.state === 'settled', inspect(found))
+        await chain.request('anvil_reorg', [1, []])
+        await chain.request('anvil_dropAllTransactions')
+        assert.equal(await chain.request('eth_getTransactionReceipt', [found.reference]), null)
+        const { offer, log } = kept
+        const stands = await rail.stands?.(offer, keyOf(rail, kept), found.reference, log)
+        assert.equal(stands?.state, 'open', inspect(stands))
+      })
+      assert.deepEqual(got, [8_500n, 500n])
+    })
   })
 
   test('under another key of ours leaves permits that nobody else can use: they end with their deadline', async () => {
