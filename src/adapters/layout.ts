@@ -50,14 +50,15 @@ export function layOut(
   }))
   const asked = written.filter(({ isAsked, message }) => isAsked && message.fields.length > 0)
   const theirs = new Set(asked.flatMap(({ message }) => message.fields.map(([name]) => name)))
-  const lines = written.flatMap(({ protocol, message, isAsked }) =>
-    message.fields.flatMap(([name, value]): readonly Line[] => {
-      const stand = protocol.stand?.(value)
+  const lines = written.flatMap(({ protocol, message, isAsked }) => {
+    const own = message.fields.map(([, value]) => value)
+    return message.fields.flatMap(([name, value]): readonly Line[] => {
+      const stand = protocol.stand?.(value, own)
       // Its own order is that of the asker's preference.
       if (isAsked) return [{ name, value, ...stand, place: -Infinity }]
       return stand && theirs.has(name) ? [] : [{ name, value, place: BETWEEN, ...stand }]
-    }),
-  )
+    })
+  })
   const ordered = lines.toSorted((a, b) => a.place - b.place)
   const kept = fit(ordered, bytesMax - FRAME_BYTES - otherBytes)
   return {

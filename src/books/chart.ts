@@ -29,7 +29,12 @@ export const chart: readonly AccountClass[] = [
     'count',
     'what went back of a sale: never above what it brought',
   ),
-  row('costs/', 'costs/<rail>/<network>', 'cost', 'what refunds and failed settlements have cost'),
+  row(
+    'costs/',
+    'costs/<rail>/<network>',
+    'cost',
+    'what sending has cost, and what others got of sales',
+  ),
   row(
     'suspense/',
     'suspense/<rail>/<network>/<payee>',
@@ -63,6 +68,7 @@ export const chart: readonly AccountClass[] = [
   ),
   row(`${WORLD}plans/`, 'world/plans/<plan>', 'outside', 'what tokens were opened with'),
   row(`${WORLD}gas`, 'world/gas', 'outside', 'the coin that costs were paid with'),
+  row(`${WORLD}shares`, 'world/shares', 'outside', 'what of sales went to others at once'),
   row(WORLD, 'world/<rail>/<network>/<payee>', 'outside', 'what payers have paid, below zero'),
 ]
 

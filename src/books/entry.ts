@@ -133,6 +133,8 @@ const noted: ReadonlyMap<unknown, Kind> = new Map<string, Kind>([
   ['withdrawal', 'withdrawal'],
   ['reversal', 'reversal'],
   ['cost', 'cost'],
+  // What of a sale went to others, and came undone with it.
+  ['cost-back', 'cost'],
   ['facilitated', 'facilitated'],
   ['account', 'deposit'],
   ['topup', 'deposit'],
@@ -183,9 +185,12 @@ function amountOf(kind: Kind, held: Held, sale: Held, nameAsset: NameAsset): Qua
   const isTakenBack = held.note['kind'] === 'rest' || held.note['kind'] === 'put-back'
   if (kind === 'deposit' || kind === 'draw')
     return { ...unitOf(asset), units: isTakenBack ? -posted : posted }
-  if (kind === 'cost') return quantityOf(asset, -posted, nameAsset)
   const { code, scale, id } = moneyOf(sale)
   const isKnown = typeof code === 'string' && typeof scale === 'number'
+  if (kind === 'cost') {
+    const named: NameAsset = isKnown && id === asset ? () => ({ code, scale }) : nameAsset
+    return quantityOf(asset, held.note['kind'] === 'cost-back' ? posted : -posted, named)
+  }
   // A purchase is booked in the unit of its budget; what was paid stands in its offer.
   if (kind === 'purchase' && isKnown && typeof id === 'string')
     return { asset: id, code, scale, units: -paidOf(held) }

@@ -116,7 +116,8 @@ function stateOf({ state, posted, steps }: Held): PaymentState {
 /** What it belongs to, where it does not tell enough itself. */
 async function saleOf(ledger: Ledger, { note }: Held): Promise<Held | undefined> {
   const { kind, of } = note
-  const needs = kind === 'reversal' || kind === 'withdrawal' || kind === 'cost'
+  const needs =
+    kind === 'reversal' || kind === 'withdrawal' || kind === 'cost' || kind === 'cost-back'
   return needs && typeof of === 'string' && of !== '' ? await ledger.find(of) : undefined
 }
 

@@ -6,6 +6,7 @@ import { pipeline } from 'node:stream/promises'
 import { networkName } from '../config/parts.ts'
 import { durationOf } from '../config/document.ts'
 import type { Event } from '../core/event.ts'
+import { isObject } from '../core/json.ts'
 import { readPrice } from '../core/money.ts'
 import type { Offer } from '../core/offer.ts'
 import { PaymentError } from '../core/problem.ts'
@@ -170,7 +171,26 @@ function* offerLines(offer: Offer, { method, url, feeMax }: Question): Generator
   const fee = feeMax === undefined ? '' : `, and up to ${feeMax} for the way`
   yield `${method} ${clean(url)} costs ${clean(sayMoney(offer.amount))}${fee}`
   yield `  on ${network}, to ${clean(offer.payee)}.`
+  yield* shareLines(offer)
   if (offer.invoice !== undefined) yield `  Invoice ${clean(offer.invoice, INVOICE_CHARS_MAX)}`
+}
+
+/** Who gets a part of it beside the payee, where the offer's rail says so. */
+function* shareLines({ details, amount: { asset } }: Offer): Generator<string> {
+  const splits = isObject(details) && Array.isArray(details['splits']) ? details['splits'] : []
+  for (const one of splits) {
+    const { recipient, amount, memo } = (isObject(one) ? one : {}) as Share
+    if (typeof recipient !== 'string' || typeof amount !== 'string') continue
+    const part = clean(sayMoney({ asset, amount: BigInt(amount) }))
+    const why = typeof memo === 'string' ? ` (${clean(memo)})` : ''
+    yield `  Of that ${part} to ${clean(recipient)}${why}.`
+  }
+}
+
+interface Share {
+  readonly recipient?: unknown
+  readonly amount?: unknown
+  readonly memo?: unknown
 }
 
 /** Longest invoice that is shown whole. */

@@ -131,6 +131,21 @@ describe('beside a sandbox', () => {
     assert.notEqual(first.payment.reference, second.payment.reference)
   })
 
+  test('what is shared with somebody else is paid by a permit', async () => {
+    const url = `${there.gateway}/shared`
+    const { offers } = JSON.parse((await run(['inspect', url])).stdout) as Report
+    assert.deepEqual(
+      offers.map(({ rail, payable }) => [rail, payable]),
+      [['evm-permit2', true]],
+    )
+    const { payment, body } = await pay(url, '--yes')
+    const { stderr } = await run(['pay', url, '--yes', '--json'])
+    assert.match(stderr, /Of that 0\.001 USDC to 0x[0-9a-fA-F]{40} \(partner\)\./)
+    assert.deepEqual(JSON.parse(body), { shared: 'a tenth' })
+    assert.deepEqual([payment.units, payment.verified], ['10000', true])
+    assert.match(payment.reference, /^0x[0-9a-f]{64}$/)
+  })
+
   test('method, body and output file work as in curl', async () => {
     const body = JSON.stringify({ greeting: 'Grüße' })
     const { body: said } = await pay(`${there.gateway}/echo`, '-d', body, '--yes')
@@ -213,7 +228,9 @@ describe('beside a sandbox', () => {
       assert.deepEqual([ok, problems], [true, []])
       // Nobody has asked the facilitator for anything here.
       assert.equal(posted > 0, !file.endsWith('facilitator.sqlite'))
-      assert.equal(confirmed, posted)
+      // What was passed on is seen with its sale: it was bought twice above.
+      const passedOn = file.endsWith('books.sqlite') ? 2 : 0
+      assert.equal(confirmed, posted - passedOn)
     }
     assert.equal((await run(['verify', '--text', '--rpc', there.rpc])).code, 0)
   })

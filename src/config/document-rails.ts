@@ -34,6 +34,7 @@ export interface EvmEntry {
   gasBudgetWei?: string | undefined
   refundSigner?: SecretRef | undefined
   transactions?: boolean | TransactionsEntry | undefined
+  permit2?: boolean | PermitsEntry | undefined
   sweep?: SweepEntry | undefined
 }
 
@@ -42,6 +43,19 @@ export interface TransactionsEntry {
   confirmations?: number | undefined
   submitters?: string[] | undefined
   compare?: boolean | undefined
+}
+
+/** Payments by permits of Permit2, of which others may get a share. */
+export interface PermitsEntry {
+  splits?: SplitEntry[] | undefined
+}
+
+/** Who gets a share of every payment: a fixed amount, or hundredths of a percent. */
+export interface SplitEntry {
+  recipient: string
+  amount?: string | undefined
+  bps?: number | undefined
+  memo?: string | undefined
 }
 
 /** Cards by Stripe. */
@@ -112,6 +126,29 @@ const Transactions = object({
   compare: v.optional(v.pipe(Flag, say('Nothing else pays into "payTo".'))),
 })
 
+const Split = v.pipe(
+  object({
+    recipient: v.pipe(Account, say('Who gets it.')),
+    amount: v.optional(v.pipe(Price, say('As much of each payment, such as "0.01 USD".'))),
+    bps: v.optional(v.pipe(Count, say('So many hundredths of a percent of it, rounded down.'))),
+    memo: v.optional(v.pipe(Words, say('What it is for, as payers read it.'))),
+  }),
+  v.check(
+    ({ amount, bps }) => (amount === undefined) !== (bps === undefined),
+    'Say how much: an "amount", or "bps".',
+  ),
+)
+const Permits = object({
+  splits: v.optional(
+    v.pipe(
+      v.array(Split),
+      v.minLength(1),
+      v.maxLength(10),
+      say('Who gets a part of each payment. Then nothing else is offered on this chain.'),
+    ),
+  ),
+})
+
 const Currencies = v.optional(
   v.pipe(
     v.array(v.pipe(v.string(), v.regex(/^[A-Z]{3}$/, 'A currency is written like "USD".'))),
@@ -155,6 +192,11 @@ export const PayPalSchema: v.GenericSchema<PayPalEntry> = object({
 
 /** What only those need who settle themselves. */
 const ours = ['quorum', 'batcher', 'gasBudgetWei', 'refundSigner', 'sweep'] as const
+
+/** Whether others get a part of each payment, so that nothing else than permits is offered. */
+export function isShared(permit2: EvmEntry['permit2']): boolean {
+  return typeof permit2 === 'object' && (permit2.splits?.length ?? 0) > 0
+}
 
 /** A chain. */
 export const Evm: v.GenericSchema<EvmEntry> = v.pipe(
@@ -202,6 +244,12 @@ export const Evm: v.GenericSchema<EvmEntry> = v.pipe(
         say('Takes transactions that payers have sent, by their hash. Needs an "rpc".'),
       ),
     ),
+    permit2: v.optional(
+      v.pipe(
+        v.union([Flag, Permits], 'This is true, or { splits }.'),
+        say('Takes permits of Permit2 (MPP), used by the first "signer".'),
+      ),
+    ),
     sweep: v.optional(
       v.pipe(Sweep, say('Moves what is above a floor to a cold account. Needs "refundSigner".')),
     ),
@@ -220,6 +268,14 @@ export const Evm: v.GenericSchema<EvmEntry> = v.pipe(
       transactions === false ||
       (transactions !== true && transactions.submitters !== undefined),
     'Say in "transactions" which "submitters" the facilitator sends with: what they send is no transaction of a payer.',
+  ),
+  v.check(
+    ({ permit2 = false, signer }) => permit2 === false || signer !== undefined,
+    'To take "permit2" give a "signer": payers sign for its account.',
+  ),
+  v.check(
+    ({ permit2, transactions = false }) => !isShared(permit2) || transactions === false,
+    'What is shared by "splits" can only be paid by permits. Leave out "transactions".',
   ),
   v.check(
     ({ signer, rpc }) => signer === undefined || rpc !== undefined,

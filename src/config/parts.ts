@@ -7,6 +7,7 @@ import { l402 } from '../protocols/l402/http.ts'
 import { mpp } from '../protocols/mpp/index.ts'
 import { x402 } from '../protocols/x402/http.ts'
 import { createForms } from '../rails/evm/forms.ts'
+import { createForm as createPermitForm } from '../rails/evm/permit/forms.ts'
 import type { Hex } from '../rails/evm/hex.ts'
 import { isAddress } from '../rails/evm/hex.ts'
 import { assetOf as assetOn, networks, resolveNetwork } from '../rails/evm/networks.ts'
@@ -83,7 +84,9 @@ export function assetOf(id: string): Asset | undefined {
 /** Every protocol that a payer reads, without a wallet. */
 export function payingProtocols(): readonly Protocol[] {
   const [evm, lightning] = [{ forms: createForms({ networks }) }, { forms: createLightningForms() }]
-  return [x402([evm]), l402({ parts: [lightning], hashIn }), mpp({ parts: [evm, lightning] })]
+  const permits = { forms: { mpp: createPermitForm({ networks }) } }
+  const parts = [evm, permits, lightning]
+  return [x402([evm]), l402({ parts: [lightning], hashIn }), mpp({ parts })]
 }
 
 /** The endpoints of each known network, by its id. Names and ids in the settings may be mixed. */
@@ -149,6 +152,7 @@ export async function openWallets(
   rpc: ReadonlyMap<string, readonly string[]>,
 ): Promise<readonly Wallet[]> {
   const { wallet } = await signing(() => import('../rails/evm/wallet.ts'))
+  const { permitWallet } = await signing(() => import('../rails/evm/permit/wallet.ts'))
   const { fromPrivateKey } = await signing()
   const address = key.address
   if (!isAddress(address)) throw new RangeError(`"${address}" is not an address.`)
@@ -162,7 +166,8 @@ export async function openWallets(
     },
   }
   const looks = rpc.size > 0 && { rpc: Object.fromEntries(rpc) }
-  return [wallet({ signer: lazy, ...looks })]
+  // Behind the other: where a seller takes both, that one needs no approval.
+  return [wallet({ signer: lazy, ...looks }), permitWallet({ signer: lazy, ...looks })]
 }
 
 /** How a Lightning wallet is reached: as LND over REST, or by Nostr Wallet Connect. */

@@ -28,6 +28,7 @@ import type {
 } from '../core/ports.ts'
 import { readPrice } from '../core/money.ts'
 import { PaymentError } from '../core/problem.ts'
+import type { SplitRule } from '../rails/evm/permit/index.ts'
 import type { SweepRule } from '../rails/evm/sweep.ts'
 import type { LightningNode } from '../rails/lightning/node.ts'
 import type { JwtKey } from '../tokens/jwt/key.ts'
@@ -36,6 +37,7 @@ import type { Details } from '../rails/evm/forms.ts'
 import type { Proof } from '../rails/evm/proof.ts'
 import { ratesBy } from './document-prices.ts'
 import type { PriceServiceEntry } from './document-prices.ts'
+import { isShared } from './document-rails.ts'
 import { durationOf, plansOf, sizeOf } from './document.ts'
 import { newKey } from './parts.ts'
 import type {
@@ -328,6 +330,7 @@ async function openRails(
     await add(at, () => openEvm(entry, at, secrets, ledger, options))
     if (entry.transactions)
       await add(at, () => openTransactions(entry, at, secrets, ledger, options))
+    if (entry.permit2) await add(at, () => openPermits(entry, at, secrets, ledger, options))
   }
   const at = (name: string): Steps => ['rails', name]
   if (lightning)
@@ -360,6 +363,32 @@ async function openTransactions(
     }),
     ...(confirmations !== undefined && { assurance: [{ confirmations }] }),
     ...(compare !== undefined && { compare }),
+    ...(clock && { clock }),
+    ...(observe && { observe }),
+  })
+}
+
+/** Permits are used by the first key, whose numbers the books give to this rail and to its neighbour. */
+async function openPermits(
+  { network, payTo, rpc = [], signer = [], refundSigner, permit2, ...rest }: EvmEntry,
+  at: Steps,
+  secrets: Secrets,
+  ledger: Ledger,
+  { clock, observe }: OpenOptions,
+): Promise<Rail> {
+  const { permit } = await wanted('viem', () => import('../rails/evm/permit/index.ts'))
+  const { splits = [] } = typeof permit2 === 'object' ? permit2 : {}
+  const { confirmations, quorum, gasBudgetWei } = rest
+  const [key = ''] = await all([signer].flat(), (ref) => secrets.text(ref, [...at, 'signer']))
+  return permit({
+    ...{ network, payTo, ledger, signer: keyOf(key), splits: splits.map(present) as SplitRule[] },
+    rpc: await all([rpc].flat(), (ref) => secrets.text(ref, [...at, 'rpc'])),
+    ...(refundSigner && {
+      refundSigner: keyOf(await secrets.text(refundSigner, [...at, 'refundSigner'])),
+    }),
+    ...(confirmations !== undefined && { confirmations }),
+    ...(quorum !== undefined && { quorum }),
+    ...(gasBudgetWei !== undefined && { gasBudgetWei: BigInt(gasBudgetWei) }),
     ...(clock && { clock }),
     ...(observe && { observe }),
   })
@@ -486,7 +515,7 @@ async function openEvm(
   if (entry.facilitator) return await openFacilitated(entry, at, secrets, clock)
   const { evm } = await wanted('viem', () => import('../rails/evm/rail.ts'))
   const keys = await all([signer].flat(), (ref) => secrets.text(ref, [...at, 'signer']))
-  return evm({
+  const rail = evm({
     ...{ network, payTo, ledger },
     rpc: await all([rpc].flat(), (ref) => secrets.text(ref, [...at, 'rpc'])),
     signer: keys.map(keyOf),
@@ -501,6 +530,8 @@ async function openEvm(
     ...(clock && { clock }),
     ...(observe && { observe }),
   })
+  // What it was paid before is looked after, given back and swept as ever.
+  return isShared(entry.permit2) ? { ...rail, quote: () => [] } : rail
 }
 
 function keyOf(key: string): string {
@@ -817,10 +848,11 @@ async function speak(
   const { document } = source
   const { rails: named, plans, tokens } = document
   const isSent = [named.evm ?? []].flat().some(({ transactions }) => transactions)
+  const isPermitted = [named.evm ?? []].flat().some(({ permit2 }) => permit2)
   const fitting = [
     ...(named.lightning ? ['l402'] : []),
     ...(named.evm ? ['x402'] : []),
-    ...(named.stripe || isSent ? ['mpp'] : []),
+    ...(named.stripe || isSent || isPermitted ? ['mpp'] : []),
     ...(named.stripe || named.paypal || isSent ? ['bearer'] : []),
     ...(plans ? ['oauth'] : []),
   ]

@@ -78,8 +78,11 @@ export interface Protocol {
   readReceipt(message: Received, offer: Offer): Receipt | Problem | undefined
   /** What a refusal without offers needs on its head, for instance why a token does not hold. */
   writeRefusal?(problem: Problem): Message
-  /** How a line of a challenge of its own stands among those of others. Between them and needed, if absent. */
-  stand?(line: string): Stand
+  /**
+   * How a line of a challenge of its own stands among those of others; `all` are its own lines in that answer. Between them and
+   * needed, if absent.
+   */
+  stand?(line: string, all?: readonly string[]): Stand
   /** Whether who asks says that he speaks this: then lines of others that have a stand are left out of its fields. */
   isAsked?(asker: Fields): boolean
   /** The status of a refusal of a credential of its own, where that is not the one of the table of problems. */
@@ -126,7 +129,8 @@ export type Verdict =
 
 /**
  * What became of a spend. `cost` is what sending it has cost us, in the smallest unit of the network's own coin: its share of
- * a transaction that carried several. Absent where that cannot be told, and where nothing was sent.
+ * a transaction that carried several. Absent where that cannot be told, and where nothing was sent. `passedOn` is what of the
+ * offer's amount went to others than its payee by the same settlement; all went to him if absent.
  */
 export type Settlement =
   | {
@@ -135,6 +139,7 @@ export type Settlement =
       readonly payer: string
       readonly settledAt: number
       readonly cost?: bigint
+      readonly passedOn?: bigint
     }
   | { readonly state: 'failed'; readonly problem: Problem; readonly cost?: bigint }
   | { readonly state: 'unknown'; readonly detail: string }
@@ -192,6 +197,8 @@ export interface Method<D = unknown, P = unknown> {
   readonly name: string
   /** CAIP-2 where there is one. Rails of one name differ by it. */
   readonly network: string
+  /** The rail under whose name the books keep what it takes, where both are paid at the same account; its own if absent. */
+  readonly booked?: string
   /** This rail said in each protocol that can carry it, by the protocol's name. */
   readonly forms: Readonly<Record<string, Form<D, P>>>
   /** How this rail would take the price; empty if it cannot. */

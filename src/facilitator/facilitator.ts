@@ -247,7 +247,7 @@ export function createFacilitator(parts: FacilitatorParts): Facilitator {
     if ('kind' in dues) return dues
     const now = clock.now()
     const { asset, amount } = offer.amount
-    const account = `${WORLD}${rail.name}/${offer.network}/${offer.payee}`
+    const account = `${WORLD}${rail.booked ?? rail.name}/${offer.network}/${offer.payee}`
     const earned = { debit: account, credit: `facilitated/${caller.name}` }
     const claimed = await ledger.transfer({
       key,

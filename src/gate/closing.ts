@@ -1,7 +1,7 @@
 import type { JsonObject } from '../core/json.ts'
 import type { Offer } from '../core/offer.ts'
 import type { Held, Ledger } from '../core/ports.ts'
-import { bookCost } from '../core/cost.ts'
+import { bookCost, bookPassedOn } from '../core/cost.ts'
 import { CLOSE_WAIT_MS, LOOK_SHARED_MS } from './limits.ts'
 import { readNote } from './note.ts'
 import type { Failed, House, Settled } from './sale.ts'
@@ -35,7 +35,7 @@ interface Look {
 export function createClosing(house: House, posted: (key: string, offer: Offer) => void): Closing {
   const { ledger, rails, clock, observe, fault } = house
   const post: Closing['post'] = async ({ key, claim }, offer, settlement, deliverBy) => {
-    const { reference, payer, settledAt, cost } = settlement
+    const { reference, payer, settledAt, cost, passedOn: amount = 0n } = settlement
     const data: JsonObject = {
       reference,
       payer,
@@ -43,11 +43,16 @@ export function createClosing(house: House, posted: (key: string, offer: Offer) 
       deliverBy,
       ...(cost !== undefined && { cost: cost.toString() }),
     }
+    // Before the sale: while that is open, whoever comes after a crash does both.
+    if (amount > 0n) {
+      const { name, booked = name } = rails.of(offer)
+      await bookPassedOn(house, { key }, offer, { booked, amount, reference })
+    }
     const done = await ledger.post(key, undefined, { type: 'settled', data }, claim)
     if (done !== 'posted') return done
     posted(key, offer)
-    const { amount, rail, network } = offer
-    observe({ type: 'settled', at: clock.now(), key, reference, amount, rail, network })
+    const { amount: whole, rail, network } = offer
+    observe({ type: 'settled', at: clock.now(), key, reference, amount: whole, rail, network })
     return done
   }
 

@@ -412,7 +412,7 @@ export function createGate(parts: GateParts): Gate {
 
   function transferOf({ ask, offer, key, payer, rail }: Work): Transfer {
     const { breakdown } = ask.sale
-    const debit = `${WORLD}${rail.name}/${offer.network}/${offer.payee}`
+    const debit = `${WORLD}${rail.booked ?? rail.name}/${offer.network}/${offer.payee}`
     return {
       key,
       purpose: purposeOf(ask.resource),

@@ -1,4 +1,5 @@
 import { assert } from '../core/assert.ts'
+import { movePassedOn, unbookPassedOn } from '../core/cost.ts'
 import type { Offer } from '../core/offer.ts'
 import type { Held, Leg, Ledger, Row, Transfer } from '../core/ports.ts'
 import { WORLD } from '../core/ports.ts'
@@ -127,6 +128,7 @@ export function createStanding(
       return true
     }
     if (found.reference !== undefined && found.reference !== reference) {
+      await movePassedOn({ ledger }, held, found.reference)
       const data = { reference: found.reference, payer, settledAt, deliverBy: deliverByOf(held) }
       await ledger.step(key, { type: 'settled', data }, claim)
     }
@@ -150,6 +152,7 @@ export function createStanding(
   async function ended(undone: Held): Promise<void> {
     const { key, claim } = undone
     await accounts.goesBack(undone, false)
+    await unbookPassedOn({ ledger, clock }, undone)
     const done = await ledger.post(undoneOf(key))
     const sale = await ledger.find(key)
     assert(sale?.state === 'posted', 'what is posted stays so')

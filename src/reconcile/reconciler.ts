@@ -19,7 +19,7 @@ export const ROUND_LEASE_MS = 600_000
 export interface ReconcilerSettings {
   readonly ledger: Ledger
   /** Those without `holdings` are passed over. */
-  readonly rails: readonly Pick<Rail, 'name' | 'network' | 'holdings'>[]
+  readonly rails: readonly Pick<Rail, 'name' | 'network' | 'booked' | 'holdings'>[]
   /** Least time between two rounds of one rail, by whichever process. */
   readonly everyMs?: number
   /** How long a difference must stand until it is booked. At least one further round must find it, unless this is 0. */
@@ -207,8 +207,9 @@ function told(
   }
 }
 
+/** What of several rails lies at one account is compared under the name that their books have. */
 function askedOf(rail: ReconcilerSettings['rails'][number]): readonly Asked[] {
-  const { name, network } = rail
+  const { network, booked: name = rail.name } = rail
   return rail.holdings ? [{ name, network, holdings: async () => await demand(rail) }] : []
 }
 

@@ -46,6 +46,12 @@ export const routes: Routes = {
     description: 'The time, on one rail alone',
     mimeType: 'application/json',
   },
+  'GET /shared': {
+    price: '0.01 USD',
+    rails: ['evm-permit2'],
+    description: 'A tenth goes to somebody else, by the same transaction',
+    mimeType: 'application/json',
+  },
   'GET /health': 'free',
   'GET /': 'free',
 }
@@ -139,6 +145,7 @@ export function createApi(
     if (path === '/echo') return json(response, 200, echo(await bodyOf(request)))
     if (path === '/quote') return json(response, 200, quoteOf(clock.now()))
     if (path === '/print') return print(response)
+    if (path === '/shared') return json(response, 200, { shared: 'a tenth' })
     if (path === '/time') return json(response, 200, { now: clock.now() })
     if (path === '/health') return json(response, 200, { ok: true })
     if (path === '/stream') return stream(response, clock)

@@ -67,9 +67,23 @@ function make(chance: Chance): Keys {
 }
 
 /** The key that the sandbox's facilitator sends with: made of the secret, so that older files have it too. */
-export function facilitatorKey({ secret }: Keys): string {
+export function facilitatorKey(keys: Keys): string {
+  return derived('facilitator', keys)
+}
+
+/** The key that uses permits of Permit2. */
+export function spenderKey(keys: Keys): string {
+  return derived('spender', keys)
+}
+
+/** Who gets a share of what is sold to be shared. */
+export function partnerKey(keys: Keys): string {
+  return derived('partner', keys)
+}
+
+function derived(name: string, { secret }: Keys): string {
   // As in `make`: the top bit cleared.
-  const bytes = hash('sha256', `facilitator/${secret}`, 'buffer')
+  const bytes = hash('sha256', `${name}/${secret}`, 'buffer')
   bytes[0] = (bytes[0] ?? 0) & 0x7f
   return `0x${bytes.toString('hex')}`
 }

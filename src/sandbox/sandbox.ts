@@ -19,6 +19,7 @@ import { bearer } from '../protocols/bearer/index.ts'
 import { l402 } from '../protocols/l402/http.ts'
 import { advertise, mpp } from '../protocols/mpp/index.ts'
 import { x402 } from '../protocols/x402/http.ts'
+import { PERMIT2_SAID, permit } from '../rails/evm/permit/index.ts'
 import { evm } from '../rails/evm/rail.ts'
 import { accountOf } from '../rails/evm/signer.ts'
 import { transactions } from '../rails/evm/transaction/index.ts'
@@ -37,7 +38,7 @@ import { cutting } from './cut.ts'
 import type { Switches } from './faults.ts'
 import { createSwitches } from './faults.ts'
 import type { Keys } from './keys.ts'
-import { facilitatorKey, keepKeys } from './keys.ts'
+import { facilitatorKey, keepKeys, partnerKey, spenderKey } from './keys.ts'
 import { lock } from './lock.ts'
 import { startSandboxLightning } from './node.ts'
 import type { LightningAccess, SandboxLightning } from './node.ts'
@@ -150,6 +151,7 @@ async function build(options: SandboxOptions, ends: End[]): Promise<Sandbox> {
     await setBooksAside(options)
     await fund(chain, keys)
   }
+  await permitAll(chain, keys)
   const saver = createSaver(() => chain.save(), clock)
   ends.push(() => saver.stop())
   const faults = createSwitches((now) => lightning?.apply(now))
@@ -266,6 +268,25 @@ async function fund(chain: Chain, { settler, seller, buyers }: Keys): Promise<vo
   await chain.save()
 }
 
+/** Has Permit2 approved by all buyers, and ether for who uses it. A chain that was kept by an older version has neither. */
+async function permitAll(chain: Chain, keys: Keys): Promise<void> {
+  const etherOf = async (address: string): Promise<bigint> =>
+    BigInt(String(await chain.request('eth_getBalance', [address, 'latest'])))
+  const spender = identity(spenderKey(keys)).address
+  if ((await etherOf(spender)) > 0n) return
+  const data = `0x095ea7b3${PERMIT2_SAID.slice(2).padStart(64, '0')}${'f'.repeat(64)}`
+  for (const key of keys.buyers) {
+    const { address } = identity(key)
+    const had = await etherOf(address)
+    await chain.fundEther(address, GAS_WEI)
+    await chain.send({ from: address, to: chain.usdc, data })
+    // Buyers pay for no gas here.
+    await chain.fundEther(address, had)
+  }
+  await chain.fundEther(spender, GAS_WEI)
+  await chain.save()
+}
+
 /** Books of a chain that is gone would only contradict the new one. */
 async function setBooksAside({ stateDir, notice }: SandboxOptions): Promise<void> {
   const moved = [
@@ -354,14 +375,18 @@ async function open(
   const ln = nodes && lightning({ node: nodes.seller, network: 'regtest', clock })
   const shown = transactions({
     ...{ network: 'base-sepolia', rpc: proxy.faulty, payTo, ledger, clock },
-    submitters: [keys.settler, keys.seller, facilitatorKey(keys)].map(
+    submitters: [keys.settler, keys.seller, facilitatorKey(keys), spenderKey(keys)].map(
       (key) => identity(key).address,
     ),
+  })
+  const shared = permit({
+    ...{ network: 'base-sepolia', rpc: proxy.faulty, payTo, signer: spenderKey(keys), ...watched },
+    splits: [{ recipient: identity(partnerKey(keys)).address, bps: 1_000, memo: 'partner' }],
   })
   const cards = stripe({ client: clientOf(processors.stripe), mode: 'test', clock })
   const { url, clientId, clientSecret } = processors.paypal
   const accounts = paypal({ mode: 'sandbox', url, clientId, clientSecret, clock })
-  const parts = [rail, ...(ln ? [ln] : []), shown, cards, accounts]
+  const parts = [rail, shared, ...(ln ? [ln] : []), shown, cards, accounts]
   const macaroons = createMacaroons({ secrets: [keys.secret] })
   const mint = createMacaroonMint(macaroons)
   const forPeople = pageFor(options, world)

@@ -16,6 +16,7 @@ import { l402 } from '../../src/protocols/l402/index.ts'
 import { mpp } from '../../src/protocols/mpp/index.ts'
 import { oauth } from '../../src/protocols/oauth/index.ts'
 import { x402 } from '../../src/protocols/x402/http.ts'
+import { permit } from '../../src/rails/evm/permit/index.ts'
 import { evm } from '../../src/rails/evm/rail.ts'
 import { lightning } from '../../src/rails/lightning/index.ts'
 import type { Chain } from '../../src/sandbox/chain.ts'
@@ -50,6 +51,8 @@ export interface World {
 interface ShopOptions extends Partial<Omit<SellerSettings, 'protocols'>> {
   /** Says L402 as LSAT too. */
   readonly legacy?: boolean
+  /** Takes permits of Permit2 too, and names them first. */
+  readonly permits?: boolean
   /** Which protocols are spoken, and in which order they are named; all if absent. */
   readonly speaks?: readonly string[]
 }
@@ -61,18 +64,26 @@ export async function openWorld(): Promise<World> {
   const ledger = memory()
   const closing: (() => Promise<unknown>)[] = []
 
-  async function openSeller({ legacy = false, speaks, ...rest }: ShopOptions): Promise<OpenSeller> {
+  async function openSeller({
+    legacy = false,
+    permits = false,
+    speaks,
+    ...rest
+  }: ShopOptions): Promise<OpenSeller> {
     const sender = await createSender(chain)
     const { network, rpc } = chain
     const usdc = evm({ network, rpc, payTo: payee, signer: sender.privateKey })
     const bitcoin = lightning({ node: net.seller, network: 'regtest' })
+    const spender = (await createSender(chain)).privateKey
+    const permitted = permit({ network, rpc, payTo: payee, signer: spender })
+    const first = permits ? [permitted] : []
     const macaroons = createMacaroons({ secrets: [SECRET] })
     const mints: readonly Mint[] = [createMacaroonMint(macaroons)]
     // The order in which they are named is not the one in which they stand in the answer.
     const all: readonly Protocol[] = [
       oauth({ mints }),
       bearer({ parts: [usdc], mints }),
-      mpp({ parts: [bitcoin, usdc] }),
+      mpp({ parts: [...first, bitcoin, usdc] }),
       x402([usdc]),
       l402({ parts: [bitcoin], mint: macaroons, hashIn, legacy }),
     ]
@@ -83,7 +94,7 @@ export async function openWorld(): Promise<World> {
     })
     const seller = await createSeller({
       secret: SECRET,
-      rails: [bitcoin, usdc],
+      rails: [...first, bitcoin, usdc],
       protocols,
       ledger,
       mints,

@@ -215,6 +215,23 @@ describe('the head of a 402', () => {
     }
   })
 
+  test('with permits beside has room for them, or leaves out what the line before them asks for too', async () => {
+    const permits = { permits: true }
+    for (const headBytesMax of [16_000, HEAD_BYTES_MAX]) {
+      const shop = await world.openShop({ ...permits, headBytesMax })
+      const { raw } = await look(at(shop))
+      const isWhole = headBytesMax > HEAD_BYTES_MAX
+      const [l402, evm, ...others] = ALL
+      assert.deepEqual(kindsOf(raw), [l402, evm, ...(isWhole ? [evm] : []), ...others])
+      if (!isWhole) assert.ok(headBytes(raw) <= HEAD_BYTES_MAX + SERVER_BYTES)
+      for (const client of clients) await buys(shop, at(shop), client)
+    }
+    const shop = await world.openShop({ ...permits, speaks: ['mpp', 'x402'] })
+    assert.deepEqual(kindsOf((await look(at(shop))).raw), [
+      ...['Payment evm', 'Payment evm', 'Payment lightning'],
+    ])
+  })
+
   test('leads with MPP for whoever says that he speaks it, in the order that he likes', async () => {
     for (const name of doors.names) {
       const asked = async (accept: string): Promise<readonly string[]> =>

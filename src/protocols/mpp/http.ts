@@ -8,13 +8,13 @@ import type { Message } from '../../core/ports.ts'
 import { problem, problems } from '../../core/problem.ts'
 import type { Resource } from '../../core/resource.ts'
 import { ACCEPT_FIELD, prefer, readAccept } from './accept.ts'
-import { askFor, echoOf, offerOf, readAsked, writeAsked } from './challenge.ts'
+import { REQUEST_CHARS_MAX, askFor, echoOf, offerOf, readAsked, writeAsked } from './challenge.ts'
 import type { Asked } from './challenge.ts'
 import { malformed, takeCredential } from './credential.ts'
 import { readObject, writeObject } from './encode.ts'
 import { CREDENTIAL_CHARS_MAX, isOurs, readChallenges, readCredentials } from './fields.ts'
 import { LAST, OWN_FIELD, SESSION, createTurn, formsOf, sayOffers, sayTerms } from './part.ts'
-import type { Mpp, MppSettings } from './part.ts'
+import type { Asking, Mpp, MppSettings } from './part.ts'
 import { codeOf } from './problems.ts'
 import { RECEIPT_CHARS_MAX, readSaid, sayReceipt } from './receipt.ts'
 
@@ -40,6 +40,15 @@ export function mpp(settings: MppSettings): Mpp {
     return typeof found === 'string' ? found : { ...found.offer, echo: echoOf(asked) }
   }
 
+  /** Whether the line is one that fewer can answer than another which asks for the same. */
+  function isSaid(line: string, all: readonly string[]): boolean {
+    if (!forms.some(({ later }) => later) || all.length < 2) return false
+    const asked = sayingOf(line)
+    if (!asked || !forms.some((one) => one.later && typeof one.readDetails(asked) !== 'string'))
+      return false
+    return all.some((other) => other !== line && isAlike(asked, sayingOf(other)))
+  }
+
   return {
     name: 'mpp',
     fields: {
@@ -49,10 +58,11 @@ export function mpp(settings: MppSettings): Mpp {
     },
     // Proofs on chains are named after the challenge.
     distinct: true,
-    stand(line) {
+    stand(line, all = []) {
       const place = line.includes(`method="${LAST}"`) ? 2 : 1
       // The same payment buys a token by the line after it.
-      return line.includes(`intent="${SESSION}"`) ? { place, lean: '' } : { place }
+      const isSpare = line.includes(`intent="${SESSION}"`) || isSaid(line, all)
+      return isSpare ? { place, lean: '' } : { place }
     },
     isAsked: (asker) => readAccept(asker.get(ACCEPT_FIELD)) !== undefined,
 
@@ -122,6 +132,22 @@ export function mpp(settings: MppSettings): Mpp {
       return value ? readSaid(readObject(value, RECEIPT_CHARS_MAX), offer) : undefined
     },
   }
+}
+
+/** What a line of ours asks for. */
+function sayingOf(line: string): Asking | undefined {
+  const [params] = readChallenges(line)
+  const asked = params && readAsked(params)
+  if (!asked || typeof asked === 'string') return undefined
+  const request = readObject(asked.request, REQUEST_CHARS_MAX)
+  return request && { ...asked, request }
+}
+
+function isAlike(one: Asking, other: Asking | undefined): boolean {
+  if (one.method !== other?.method || one.intent !== other.intent) return false
+  return ['amount', 'currency', 'recipient'].every(
+    (name) => one.request[name] === other.request[name],
+  )
 }
 
 function isSession({ echo }: Offer): boolean {

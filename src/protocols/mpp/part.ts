@@ -80,6 +80,11 @@ export interface SessionSaid {
 export interface MppForm extends Form<unknown, unknown, Words> {
   /** Absent where the method has no sessions. */
   readonly sessions?: Sessions
+  /**
+   * Fewer clients can answer it than others of its method, of which those in use take the first that they see: it stands behind
+   * them, and may be left out beside one that asks for the same.
+   */
+  readonly later?: true
   /** Resolves when proofs can be read, where something must be loaded for that. */
   ready?(): Promise<void>
 }
@@ -157,8 +162,11 @@ export function sayOffers(
     const session = use && sessionOf(forms, offer, use)
     return [...(session ? [{ offer, words: session }] : []), ...(words ? [{ offer, words }] : [])]
   })
-  const isLast = ({ words }: Said): number => Number(words.method === LAST)
-  return said.toSorted((a, b) => isLast(a) - isLast(b))
+  const later = forms.filter((form) => form.later)
+  const isLater = ({ offer }: Said): boolean =>
+    later.some((one) => one.rail === offer.rail && one.networks.includes(offer.network))
+  const place = (one: Said): number => (one.words.method === LAST ? 2 : Number(isLater(one)))
+  return said.toSorted((a, b) => place(a) - place(b))
 }
 
 function sessionOf(forms: Forms, offer: Offer, use: SessionUse): Asking | undefined {

@@ -44,7 +44,9 @@ export function createHoldings(parts: HoldingsParts): () => Promise<Holdings> {
       const money = network.tokens.map(async (token): Promise<Holding> => {
         const { target, data } = balanceCall(lower(token.address), lower(payee))
         const amount = await read('eth_call', [{ to: target, data }, block], readBalance)
-        return { account: payee, asset: assetOf(network, token), amount, use: 'payee' }
+        const asset = assetOf(network, token)
+        // What others get of a payment stands in the books as a cost in the same token.
+        return { account: payee, asset, amount, use: 'payee', costs: asset.id }
       })
       const coin = { id: `gas:${network.id}`, code: 'ETH', scale: COIN_SCALE }
       const gas = senders().map(async (account): Promise<Holding> => {

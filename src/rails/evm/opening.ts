@@ -54,7 +54,11 @@ function text(answer: CallAnswer | undefined): string {
  * A mixed case carries a checksum (EIP-55): the one thing that finds a slip of the pen in an address.
  * @throws {RangeError} when it is wrong.
  */
-export function checkCase(address: string, verifier: Verifier, name = 'payTo'): void {
+export function checkCase(
+  address: string,
+  verifier: Pick<Verifier, 'keccak'>,
+  name = 'payTo',
+): void {
   const digits = address.slice(2)
   const plain = digits.toLowerCase()
   if (digits === plain || digits === digits.toUpperCase()) return

@@ -15,7 +15,7 @@ export interface RefundParts extends PlainParts {
 
 /** Sends money back, once per key. */
 export type Refund = (
-  offer: Offer<Details>,
+  offer: Offer<Pick<Details, 'asset'>>,
   payer: string,
   amount: Money,
   key: string,

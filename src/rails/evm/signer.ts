@@ -60,7 +60,8 @@ export function fromProvider(provider: Provider, address: string): Signer {
   return {
     address,
     async signTypedData(typedData) {
-      const types = { EIP712Domain: DOMAIN_FIELDS, ...typedData.types }
+      const domain = DOMAIN_FIELDS.filter(({ name }) => name in typedData.domain)
+      const types = { EIP712Domain: domain, ...typedData.types }
       const text = JSON.stringify({ ...typedData, types }, (_key, value: unknown) =>
         typeof value === 'bigint' ? value.toString() : value,
       )

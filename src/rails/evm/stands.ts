@@ -4,7 +4,6 @@ import type { Hex } from './hex.ts'
 import { lower } from './hex.ts'
 import { isHex, written } from './steps.ts'
 import type { Mined, Reader, Spend } from './token.ts'
-import { pays } from './token.ts'
 
 /** What looking again needs. */
 export interface StandsParts {
@@ -15,13 +14,15 @@ export interface StandsParts {
   readonly quorum: number
   /** Finds what became of the spend as of now, and sends again what was written ahead if it is nowhere. */
   readonly search: (spend: Spend, log: Log) => Promise<Settlement | undefined>
+  /** Whether the transaction made this payment. */
+  readonly pays: (mined: Mined, spend: Spend) => boolean
 }
 
 /** Makes the second look at payments that were settled. Many at once share their questions. */
 export function createStands(
   parts: StandsParts,
 ): (spend: Spend, reference: string, log: Log) => Promise<Standing> {
-  const { reader, quorum, search, final } = parts
+  const { reader, quorum, search, final, pays } = parts
   const receipts = createReceipts(reader)
 
   /**

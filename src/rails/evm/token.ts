@@ -36,6 +36,14 @@ export interface Spend {
   readonly nonce: Hex
   readonly payee: Hex
   readonly amount: bigint
+  /** What goes to others by the same nonce, beside the amount. */
+  readonly shares?: readonly Share[]
+}
+
+/** What somebody gets of a payment beside its payee. */
+export interface Share {
+  readonly payee: Hex
+  readonly amount: bigint
 }
 
 /** What names a nonce. */
@@ -98,8 +106,18 @@ export interface Reader {
   height(): Promise<bigint>
 }
 
-/** Makes the reader. */
-export function createReader(rpc: Rpc): Reader {
+/** How a chain is asked whether a nonce is used. */
+export interface NonceKind {
+  call(spend: NonceOf): Call
+  /** @throws {PaymentError} when there is no answer in it. */
+  isUsed(answer: CallAnswer | undefined, spend: NonceOf): boolean
+}
+
+/** Makes the reader; of nonces as EIP-3009 has them, unless it is told otherwise. */
+export function createReader(
+  rpc: Rpc,
+  kind: NonceKind = { call: stateCall, isUsed: readState },
+): Reader {
   let batched = true
 
   const call = async <T>(
@@ -192,7 +210,7 @@ export function createReader(rpc: Rpc): Reader {
   /** Both at one block: an unused nonce was unused at that time. */
   const stateBy = async (spend: NonceOf, read: Read, block?: bigint): Promise<NonceState> => {
     const tag = block === undefined ? 'latest' : quantity(block)
-    const asked = stateCall(spend)
+    const asked = kind.call(spend)
     const clock: Call = { target: MULTICALL3, data: timestamp, allowFailure: false }
     const look = <T>(to: Hex, data: Hex, parse: Parse<T>): Promise<T> =>
       read('eth_call', [{ to, data }, tag], parse)
@@ -201,12 +219,12 @@ export function createReader(rpc: Rpc): Reader {
         const [state, at] = readBatch(said, 2)
         const time = uint(at?.data ?? '0x')
         if (time === undefined) throw unreadable()
-        return { used: readState(state), time }
+        return { used: kind.isUsed(state, spend), time }
       })
     // The time first: a nonce that is unused later was unused at that time too.
     const time = await read('eth_getBlockByNumber', [tag, false], readTime)
     const used = await look(asked.target, asked.data, (said) =>
-      readState({ ok: true, data: readHex(said) }),
+      kind.isUsed({ ok: true, data: readHex(said) }, spend),
     )
     return { used, time }
   }
@@ -268,6 +286,19 @@ export function moved(mined: Mined, token: Hex, from: Hex, to: Hex, amount: bigi
     mined.ok &&
     mined.logs.some((line) => line.address === token && isTransfer(line, from, to, amount))
   )
+}
+
+/** Whether the transaction moved the amount to the payee, and each share beside it, by the token's own words. */
+export function movesAll(mined: Mined, spend: Spend): boolean {
+  if (!mined.ok) return false
+  const lines = mined.logs.filter(({ address }) => address === spend.token)
+  const moves = [{ payee: spend.payee, amount: spend.amount }, ...(spend.shares ?? [])]
+  return moves.every(({ payee, amount }) => {
+    const found = lines.findIndex((line) => isTransfer(line, spend.from, payee, amount))
+    // Two may be alike, and each has a line of its own.
+    if (found !== -1) lines.splice(found, 1)
+    return found !== -1
+  })
 }
 
 function isTransfer(line: LogLine, from: Hex, to: Hex, amount: bigint): boolean {
@@ -350,7 +381,8 @@ function readLine(said: Json): LogLine {
   return { address: readHex(address), topics: readList(topics).map(readHex), data: readHex(data) }
 }
 
-function readTime(said: Json): bigint {
+/** The time of a block, in seconds. */
+export function readTime(said: Json): bigint {
   return readNumber(readObject(said)['timestamp'])
 }
 
@@ -364,7 +396,8 @@ function readList(said: Json | undefined): readonly Json[] {
   return said
 }
 
-function unreadable(): PaymentError {
+/** A contract answered what cannot be. */
+export function unreadable(): PaymentError {
   return new PaymentError('rail-unavailable', 'The token answers something unreadable.', {
     retryable: true,
   })

@@ -7,14 +7,22 @@ import type { Proof } from './proof.ts'
 export interface TypedData {
   readonly domain: {
     readonly name: string
-    readonly version: string
+    /** Absent where the contract's domain has none. */
+    readonly version?: string
     readonly chainId: number
     readonly verifyingContract: Hex
   }
   readonly types: Readonly<Record<string, readonly TypedField[]>>
   readonly primaryType: string
-  readonly message: Readonly<Record<string, string | bigint>>
+  readonly message: Readonly<Record<string, TypedValue>>
 }
+
+/** What a member holds: a value, a struct, or a list of them. */
+export type TypedValue =
+  | string
+  | bigint
+  | { readonly [name: string]: TypedValue }
+  | readonly TypedValue[]
 
 /** One member of a struct. */
 export interface TypedField {

@@ -1,0 +1,10 @@
+/** Tokens by Permit2, with shares for others, as MPP pays with them. */
+export type { MppForm } from './forms.ts'
+export type { Reason } from './problems.ts'
+export type { Proof } from './proof.ts'
+export type { PermitRail, PermitSettings } from './rail.ts'
+export { permit } from './rail.ts'
+export type { Details, PermitToken, Split, SplitRule, TermSettings } from './terms.ts'
+export { PERMIT2_SAID, RAIL } from './terms.ts'
+export type { PermitWalletSettings } from './wallet.ts'
+export { permitWallet } from './wallet.ts'
