@@ -1,5 +1,6 @@
 import type { Offer } from './offer.ts'
 import type { Rights } from './rights.ts'
+import type { Voucher } from './voucher.ts'
 
 /** The payer's answer to a challenge. */
 export interface Credential<P = unknown> {
@@ -25,6 +26,8 @@ export interface Session {
   readonly returnTo?: string
   /** The rail by which it was paid in. */
   readonly rail: string
+  /** By which its payer lets more of it be drawn, where the rail works by vouchers. Its signature is not checked yet. */
+  readonly voucher?: Voucher
   /** What a unit costs in satoshis, as the payer was told: only for telling him again. */
   readonly unitSat?: bigint
 }

@@ -9,6 +9,7 @@ import type { Receipt } from './receipt.ts'
 import type { RefundOrder, RefundOutcome, RestOrder, RestOutcome } from './refund.ts'
 import type { Resource } from './resource.ts'
 import type { Tasks } from './task.ts'
+import type { Vouchers } from './voucher.ts'
 
 /** Time, as a parameter. */
 export interface Clock {
@@ -266,6 +267,11 @@ export interface Rail<D = unknown, P = unknown> extends Method<D, P> {
    * `PaymentError` when it cannot be asked, or when no state is final yet.
    */
   holdings?(): Promise<Holdings>
+  /**
+   * There where a payment of this rail is a deposit into a channel, drawn on as far as vouchers go. `refund` closes the channel:
+   * what vouchers promise is collected, and the amount goes back to its payer.
+   */
+  readonly vouchers?: Vouchers
   /** Sends the amount back to the payer, once per key. `reference`: where the outside world keeps what was paid. */
   refund?(
     offer: Offer<D>,
