@@ -39,6 +39,7 @@ const require = createRequire(import.meta.url)
 const deployed: Readonly<Record<string, string>> = {
   TolseyBatcher: 'tolsey batcher 1',
   TolseyReceiver: 'tolsey receiver 1',
+  TolseyChannel: 'tolsey channel 1',
 }
 
 const DEPLOYER: Hex = '0x4e59b44847b379578588920cA78FbF26c0B4956C'

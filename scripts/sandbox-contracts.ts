@@ -17,6 +17,7 @@ import { encodeFunctionData, keccak256, pad, stringToHex } from 'viem'
 import type { Anvil } from '../src/sandbox/anvil.ts'
 import { startAnvil } from '../src/sandbox/anvil.ts'
 import own from '../contracts/TolseyBatcher.json' with { type: 'json' }
+import channel from '../contracts/TolseyChannel.json' with { type: 'json' }
 
 interface Artifact {
   readonly abi: Abi
@@ -43,6 +44,7 @@ const usdc: Hex = '0x036CbD53842c5426634e7929541eC2318f3dCF7e'
 const multicall3: Hex = '0xcA11bde05977b3631167028862bE2a173976CA11'
 const permit2: Hex = '0x000000000022D473030F116dDEE9F6B43aC78BA3'
 const batcher = own.deployment.address as Hex
+const escrow = channel.deployment.address as Hex
 
 /** Owns and mints. Nobody has keys for these two: the node is told to act for them. */
 const operator: Hex = '0x000000000000000000000000000000000005ba4d'
@@ -97,6 +99,7 @@ async function deploy(anvil: Anvil): Promise<string> {
     ['anvil_setCode', [multicall3, await anvil.request('eth_getCode', [call, 'latest'])]],
     ['anvil_setCode', [permit2, permit2Code()]],
     ['anvil_setCode', [batcher, own.deployedBytecode]],
+    ['anvil_setCode', [escrow, channel.deployedBytecode]],
   ])
 
   const dumped = await dump(anvil)
@@ -124,6 +127,12 @@ async function deploy(anvil: Anvil): Promise<string> {
       licence: 'Apache-2.0',
       ...dumped(batcher),
     },
+    [escrow]: {
+      name: channel.contract,
+      source: 'contracts/TolseyChannel.sol',
+      licence: 'Apache-2.0',
+      ...dumped(escrow),
+    },
     [operator]: {
       name: 'Operator',
       source: 'none, an account without code',
@@ -132,7 +141,7 @@ async function deploy(anvil: Anvil): Promise<string> {
       balance: OPERATOR_WEI,
     },
   }
-  return `${JSON.stringify({ usdc, multicall3, permit2, batcher, operator, implementation, checker, alloc }, null, 2)}\n`
+  return `${JSON.stringify({ usdc, multicall3, permit2, batcher, escrow, operator, implementation, checker, alloc }, null, 2)}\n`
 }
 
 function circle(name: string): Artifact {

@@ -48,7 +48,7 @@ export interface Unsigned {
   readonly value?: bigint
 }
 
-/** A real EVM node on loopback that carries Circle's USDC, Multicall3, Permit2 and our batcher at their known addresses. */
+/** A real EVM node on loopback that carries Circle's USDC, Multicall3, Permit2, our batcher and our channels at their known addresses. */
 export interface Chain {
   readonly rpc: string
   readonly chainId: number
@@ -57,6 +57,8 @@ export interface Chain {
   readonly usdc: string
   /** Where `contracts/TolseyBatcher.sol` is. */
   readonly batcher: string
+  /** Where `contracts/TolseyChannel.sol` is. */
+  readonly escrow: string
   /** The node's process. */
   readonly pid: number
   /** Any JSON-RPC method, for instance `evm_snapshot`, `evm_revert`, `anvil_reorg`. */
@@ -109,9 +111,10 @@ async function resume(kept: Kept, options: ChainOptions): Promise<Anvil> {
   const args = [...flags(options), '--load-state', kept.file]
   const anvil = await startAnvil(args, options.port).catch(() => undefined)
   if (anvil === undefined) return replace(kept, options)
-  // A chain that was kept by an older version has no batcher, and what is replayed may need it.
-  const { code } = new Map(Object.entries(contracts.alloc)).get(contracts.batcher) ?? {}
-  await anvil.request('anvil_setCode', [contracts.batcher, code])
+  // A chain that was kept by an older version lacks some of our contracts, and what is replayed may need them.
+  const alloc = new Map(Object.entries(contracts.alloc))
+  for (const address of [contracts.batcher, contracts.escrow])
+    await anvil.request('anvil_setCode', [address, alloc.get(address)?.code])
   await kept.journal.replay(anvil)
   // A loaded chain goes on at its own time; ours is now, and calls look at the latest block.
   await anvil.batch([
@@ -187,7 +190,7 @@ function genesis(options: ChainOptions): unknown {
 }
 
 function withVerbs(anvil: Anvil, kept: Kept | undefined): Chain {
-  const { usdc, batcher, operator } = contracts
+  const { usdc, batcher, escrow, operator } = contracts
   const sending = queue()
   const saving = queue()
   const call = async (calls: readonly Call[]): Promise<void> => void (await anvil.batch(calls))
@@ -225,6 +228,7 @@ function withVerbs(anvil: Anvil, kept: Kept | undefined): Chain {
     network: `eip155:${CHAIN_ID}`,
     usdc,
     batcher,
+    escrow,
     pid: anvil.pid,
     request: (method, params) => anvil.request(method, params),
     async mint(to, amount) {
