@@ -1,0 +1,247 @@
+import { hash } from 'node:crypto'
+import { assert } from '../../../core/assert.ts'
+import { bookCost } from '../../../core/cost.ts'
+import type { Money } from '../../../core/money.ts'
+import type { Offer } from '../../../core/offer.ts'
+import type { Clock, Ledger, Settlement } from '../../../core/ports.ts'
+import type { Problem } from '../../../core/problem.ts'
+import type { Voucher } from '../../../core/voucher.ts'
+import type { Final } from '../final.ts'
+import type { Hex } from '../hex.ts'
+import { lower } from '../hex.ts'
+import { afterSending, failed, unknown } from '../problems.ts'
+import { newest } from '../settle.ts'
+import { written } from '../steps.ts'
+import type { Mined, Reader } from '../token.ts'
+import type { Books, Kept, Sending } from './books.ts'
+import type { Escrow, State } from './escrow.ts'
+import { collectCall, endIn, gas } from './escrow.ts'
+import { exceeding, inexact, otherPayee } from './problems.ts'
+import type { Send } from './sending.ts'
+import type { Details, Shop } from './terms.ts'
+import { RAIL } from './terms.ts'
+
+/** How long a channel may lie without a new voucher until what was promised is collected. */
+export const IDLE_MS = 86_400_000
+/** How long the last word of a payer is waited on, before more than it promises is collected. */
+const LAST_WAIT_MS = 600_000
+
+/** When what vouchers promise is collected before a channel is closed, in the token's smallest unit. */
+export interface CollectRule {
+  /** As soon as so much is promised and not collected; never for that alone if absent. */
+  readonly from?: bigint
+  /** Less than that is not worth its gas, and is left. */
+  readonly least?: bigint
+  readonly idleMs?: number
+}
+
+/** Something that was collected. */
+export interface Collected {
+  /** As the account is named. */
+  readonly channel: string
+  readonly amount: bigint
+  readonly reference: string
+}
+
+/** What collecting and closing need. */
+export interface ClosingParts {
+  readonly shop: Shop
+  readonly reader: Reader
+  readonly escrow: Escrow
+  readonly books: Books
+  readonly ledger: Ledger
+  readonly clock: Clock
+  readonly send: Send
+  readonly final: () => Promise<Final | undefined>
+  readonly rule: CollectRule
+  readonly fault: (error: unknown) => void
+}
+
+/** The verbs that bring the money home. */
+export interface Closing {
+  refund(offer: Offer<Details>, payer: string, amount: Money, key: string): Promise<Settlement>
+  close(channel: string): Promise<{ readonly reference: string } | undefined>
+  collect(): Promise<readonly Collected[]>
+}
+
+/** Makes the verbs. A channel is closed once, whoever asks for it, and with what was fixed before anything was sent. */
+export function createClosing(parts: ClosingParts): Closing {
+  const { shop, reader, escrow, books, ledger, clock, send, final, rule, fault } = parts
+  const { network, place } = shop
+  /** Channels that are not over, and where the list goes on. */
+  const open = new Set<Hex>()
+  let next = ''
+
+  /** What the channel is to be closed with for so much to go back; a problem where it cannot be. */
+  async function endFor(channel: Hex, amount: bigint): Promise<Voucher | Problem> {
+    const [fixed, credited] = await Promise.all([books.end(channel), books.credited(channel)])
+    if (fixed) return fixed
+    const kept = credited - amount
+    const said = (await lastWord(channel)) ?? (await books.atLeast(channel, kept))
+    if (!said) return inexact
+    if (said.cumulative > kept) return inexact
+    // Without a last word nothing tells what else will go back: it must be exactly this.
+    const isExact = said.cumulative === kept || (await books.last(channel)) !== undefined
+    return isExact ? await books.fixEnd(channel, said) : inexact
+  }
+
+  /** The last word of its payer, as far as not more was collected before. */
+  async function lastWord(channel: Hex): Promise<Voucher | undefined> {
+    const last = await books.last(channel)
+    const published = await books.published(channel)
+    if (!last || last.cumulative >= published) return last
+    return await books.atLeast(channel, published)
+  }
+
+  async function refund(
+    offer: Offer<Details>,
+    payer: string,
+    { asset, amount }: Money,
+    key: string,
+  ): Promise<Settlement> {
+    const channel = channelIn(key)
+    const known = await books.known(channel)
+    assert(known && asset.id === offer.amount.asset.id, 'what goes back was deposited')
+    if (lower(payer as Hex) !== known.payer) return failed(otherPayee)
+    const end = await endFor(channel, amount)
+    if ('code' in end) return failed(end)
+    const most = (await books.credited(channel)) - end.cumulative
+    if (!(await books.giveBack(channel, hash('sha256', key, 'hex'), amount, most)))
+      return failed(exceeding)
+    const closed = await closeBy(channel, end)
+    if (!closed) return waiting
+    // Each deposit has evidence of its own, and one transaction closes for all.
+    const reference = `${closed.hash}/${hash('sha256', key, 'hex').slice(0, 8)}`
+    return { state: 'settled', reference, payer: known.payer, settledAt: clock.now() }
+  }
+
+  function channelIn(key: string): Hex {
+    const [, id] = new RegExp(`/channel:${place.escrow}/(0x[0-9a-f]{64})/`).exec(key) ?? []
+    assert(id !== undefined, 'a refund is of a deposit')
+    return id as Hex
+  }
+
+  /** The transaction that has ended it; sent if it was not. Undefined while that is not to be told. */
+  async function closeBy(channel: Hex, end: Voucher): Promise<Mined | undefined> {
+    const state = await escrow.state(channel)
+    if (state?.isFinal) return await endOf(channel)
+    return await books.inTurn(channel, () => sendClose(channel, end))
+  }
+
+  async function sendClose(channel: Hex, end: Voucher): Promise<Mined | undefined> {
+    const sending = await books.sending(channel, 'close', end.cumulative)
+    const call = { to: escrow.address, data: collectCall('close', channel, end), gas: gas.close }
+    const landed = await send({ ...call, kind: 'refund' }, sending.log)
+    if (!landed || 'unsent' in landed) return undefined
+    await bookGas(sending, landed)
+    if (endIn(landed, escrow.address, channel)) return landed
+    const state = await escrow.state(channel)
+    return state?.isFinal ? await endOf(channel) : undefined
+  }
+
+  /** The transaction that has ended it, whoever sent it. */
+  async function endOf(channel: Hex): Promise<Mined | undefined> {
+    const { log, isOpen, key } = await books.sending(channel, 'close', 0n)
+    if (isOpen) await books.sent({ log, isOpen, key })
+    const own = await newest(reader, await written(log, 'refund'))
+    if (own && endIn(own, escrow.address, channel)) return own
+    return await escrow.find(channel, 'end', (mined) => isEnd(mined, channel))
+  }
+
+  function isEnd(mined: Mined, channel: Hex): boolean {
+    return endIn(mined, escrow.address, channel) !== undefined
+  }
+
+  async function bookGas({ key }: Sending, { hash: transaction, cost }: Mined): Promise<void> {
+    const where = { rail: RAIL, network: network.id }
+    await bookCost({ ledger, clock }, `costs/${transaction}`, { key }, where, cost)
+  }
+
+  async function close(id: string): Promise<{ readonly reference: string } | undefined> {
+    const channel: Hex = `0x${id}`
+    const end = (await books.end(channel)) ?? (await fixBest(channel))
+    if (!end) return undefined
+    const closed = await closeBy(channel, end)
+    return closed && { reference: closed.hash }
+  }
+
+  async function fixBest(channel: Hex): Promise<Voucher | undefined> {
+    const said = (await lastWord(channel)) ?? (await books.best(channel))
+    return said && (await books.fixEnd(channel, said))
+  }
+
+  async function collect(): Promise<readonly Collected[]> {
+    await readOn()
+    const channels = [...open]
+    const states = await escrow.states(channels)
+    const found: Collected[] = []
+    for (const [i, channel] of channels.entries()) {
+      const one = await collectOf(channel, states[i]).catch(fault)
+      if (one) found.push(one)
+    }
+    return found
+  }
+
+  /** Other processes have made some. */
+  async function readOn(): Promise<void> {
+    for (;;) {
+      const { channels, next: after } = await books.list(next)
+      if (channels.length === 0) return
+      for (const channel of channels)
+        if ((await books.known(channel))?.isOver === false) open.add(channel)
+      next = after
+    }
+  }
+
+  async function collectOf(channel: Hex, state: State | undefined): Promise<Collected | undefined> {
+    if (!state) return undefined
+    if (state.isFinal) return void (await leave(channel))
+    const end = await books.end(channel)
+    if (end) return void (await closeBy(channel, end))
+    const [best, last] = await Promise.all([books.best(channel), books.last(channel)])
+    if (!best || !isDue(state, best, last)) return undefined
+    return await books.inTurn(channel, () => sendCollect(channel, best))
+  }
+
+  /** Nothing is done for it any more, once no block can undo its end. */
+  async function leave(channel: Hex): Promise<void> {
+    const [end, mined] = [await final(), await endOf(channel)]
+    if (!end || !mined || mined.block > end.block) return
+    await books.over(channel)
+    open.delete(channel)
+  }
+
+  function isDue({ isClosing, settled }: State, best: Kept, last: Kept | undefined): boolean {
+    const owed = best.cumulative - settled
+    if (owed <= 0n || owed < (rule.least ?? 0n)) return false
+    if (isClosing) return true
+    // It is being closed, perhaps with less.
+    if (last && clock.now() - last.at < LAST_WAIT_MS) return false
+    const isIdle = clock.now() - best.at >= (rule.idleMs ?? IDLE_MS)
+    return isIdle || (rule.from !== undefined && owed >= rule.from)
+  }
+
+  /** Its state once more: somebody else may have had the turn before. */
+  async function sendCollect(channel: Hex, best: Voucher): Promise<Collected | undefined> {
+    const state = await escrow.state(channel)
+    const amount = state && best.cumulative - state.settled
+    if (!state || state.isFinal || !amount || amount <= 0n || (await books.end(channel)))
+      return undefined
+    const sending = await books.sending(channel, 'collect', best.cumulative)
+    const call = { to: escrow.address, data: collectCall('settle', channel, best), gas: gas.settle }
+    const landed = await send({ ...call, kind: 'sweep' }, sending.log)
+    if (!landed || 'unsent' in landed) return undefined
+    await bookGas(sending, landed)
+    if (!landed.ok) return undefined
+    await books.sent(sending)
+    return { channel: channel.slice(2), amount, reference: landed.hash }
+  }
+
+  return {
+    refund: (offer, payer, amount, key) => refund(offer, payer, amount, key).catch(afterSending),
+    close,
+    collect,
+  }
+}
+
+const waiting: Settlement = unknown('The channel is being closed.')
