@@ -29,6 +29,8 @@ import { PaymentError, problem, problems } from '../core/problem.ts'
 import type { Receipt } from '../core/receipt.ts'
 import type { Resource } from '../core/resource.ts'
 import { createFreeMeter } from '../gate/metering.ts'
+import { createTeller } from './channels.ts'
+import type { Teller } from './channels.ts'
 import { createWriter, receiptFields, withoutBody } from './answer.ts'
 import type { Answer, Cors, Pair } from './answer.ts'
 import { exchange } from './exchange.ts'
@@ -477,8 +479,7 @@ export function createDoor(seller: Seller, routes: Routes): Door {
       ...(breakdown && { breakdown }),
     }
     const asked = { ...orderOf(visit, resource), sale }
-    // A payment that comes with HEAD would buy a body that HEAD cannot have.
-    if (incoming.method === 'HEAD' || !pays(incoming)) return unpaid(visit, asked)
+    if (!pays(incoming)) return unpaid(visit, asked)
     return admitBy(visit, asked)
   }
 
@@ -548,6 +549,8 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     if (!protocol) return unpaid(visit, asked)
     const found = (credential: Read): Entered | Promise<Entered> => {
       if (!credential) return admitBy(visit, asked, by + 1)
+      // A payment that comes with HEAD would buy a body that HEAD cannot have. What is said with it of a session needs none.
+      if (incoming.method === 'HEAD' && !hasSession(credential)) return unpaid(visit, asked)
       const idempotencyKey = incoming.fields.get(IDEMPOTENCY_FIELD) ?? undefined
       if (idempotencyKey !== undefined && !isName(idempotencyKey)) return refuse(incoming, unnamed)
       const paying = {
@@ -599,15 +602,19 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     const { credential, ...bare } = asked
     const stopped = limits.failing(incoming)
     if (stopped) return tooMany(visit, stopped)
-    const attended = await attend(asked, { gate, plans })
+    const attended = await attend(asked, { gate, plans }, incoming.method === 'HEAD')
     if ('code' in attended) return failed(visit, await refusalOf(bare, attended), by)
     if (attended.kind === 'refused') return failed(visit, attended, by)
     if (attended.kind === 'enter')
       return await admit(visit, { ...bare, credential: attended.credential }, by)
-    const fields = { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' }
-    const said = { status: 200, fields, body: JSON.stringify(attended.body) }
-    const receipt = receiptFields(by, attended.receipt, credential.offer)
-    return { kind: 'answer', answer: answerOf(said, incoming, receipt) }
+    const head = { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' }
+    const said = { status: 200, fields: head, body: JSON.stringify(attended.body) }
+    const { receipt, stood } = attended
+    const { drawn, ...rest } = stood ?? {}
+    const told =
+      drawn && createTeller(credential.session, by, gate.channels, clock)?.write(drawn, rest)
+    const fields = told?.fields ?? receiptFields(by, receipt, credential.offer)
+    return { kind: 'answer', answer: shaped(incoming, answerOf(said, incoming, fields)) }
   }
 
   /** With offers where a new payment may help. */
@@ -754,6 +761,7 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     const holder = route.task === undefined ? '' : holderOf(by, incoming.fields)
     const lasting = lastingOf(visit, pass.key, holder, charge.promise, until)
     const purse = pass.meter ? undefined : desk?.purse(incoming, by)
+    const teller = tellerOf(visit, by)
     const late = new AbortController()
     let ended = false
     /** True for the first who ends the work. */
@@ -793,8 +801,10 @@ export function createDoor(seller: Seller, routes: Routes): Door {
           charge.resolve(charged && outcome.kind === 'serve')
           if (outcome.kind === 'refused') return refused(visit, outcome, by)
           const { receipt, bought } = outcome
-          const said = await tokenOf(bought)
-          if (charged && whole && purse) return handed(visit, purse, whole, outcome, by, said, pass)
+          const stood = teller && charged ? await stoodNow(visit, teller) : []
+          const said = [...stood, ...(await tokenOf(bought))]
+          if (charged && whole && purse && !teller)
+            return handed(visit, purse, whole, outcome, by, said, pass)
           return go(visit, charged || bought !== undefined, by, receipt, said, visit.told)
         } catch (error) {
           charge.resolve(false)
@@ -804,7 +814,7 @@ export function createDoor(seller: Seller, routes: Routes): Door {
       delivered: () => pass.delivered(),
       lost: () => pass.lost(),
       ...(pass.meter && { meter: pass.meter }),
-      ...(pass.meter && streamedOf(visit)),
+      ...(pass.meter && streamedOf(visit, teller, async () => await pass.ended?.())),
       ...(pass.ended && { ended: () => void (work ?? now).then(() => pass.ended?.()) }),
       ...(lasting && { lasting }),
       async abort() {
@@ -813,9 +823,32 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     }
   }
 
-  function streamedOf({ session, route }: Visit): Pick<Admitted, 'streamed'> {
+  function streamedOf(
+    { session, route }: Visit,
+    teller: Teller | undefined,
+    settle: () => Promise<void>,
+  ): Pick<Admitted, 'streamed'> {
     const { measure } = route.sale
-    return session && measure ? { streamed: { session, measure, clock } } : {}
+    if (!session || !measure) return {}
+    const channel = teller && { teller, settle }
+    return { streamed: { session, measure, clock, ...(channel && { channel }) } }
+  }
+
+  /** What the payer of a channel is told on the head of what he gets for it. */
+  async function stoodNow({ request }: Visit, teller: Teller): Promise<readonly Pair[]> {
+    try {
+      const drawn = await teller.look()
+      return drawn ? teller.write(drawn).fields : []
+    } catch (error) {
+      // It was served and charged: the next answer tells.
+      trouble('receipt', error, request)
+      return []
+    }
+  }
+
+  function tellerOf({ session }: Visit, by: Protocol): Teller | undefined {
+    const isChannel = session?.voucher !== undefined
+    return isChannel ? createTeller(session, by, gate.channels, clock) : undefined
   }
 
   function go(
@@ -854,7 +887,10 @@ export function createDoor(seller: Seller, routes: Routes): Door {
 const free: Entered = { kind: 'free' }
 
 function isSession(ask: Ask): ask is SessionAsk {
-  const { credential } = ask
+  return hasSession(ask.credential)
+}
+
+function hasSession(credential: Read): credential is SessionAsk['credential'] {
   return credential !== undefined && 'session' in credential && credential.session !== undefined
 }
 

@@ -4,6 +4,7 @@ import type { JsonObject } from '../core/json.ts'
 import type { Price } from '../core/money.ts'
 import type { Measure, Meter } from '../core/plan.ts'
 import type { Clock } from '../core/ports.ts'
+import type { Teller } from './channels.ts'
 
 /** How long a stream waits for a top-up. */
 export const TOP_UP_WAIT_MS = 60_000
@@ -15,6 +16,8 @@ export interface Streamed {
   readonly session: Session
   readonly measure: Measure
   readonly clock: Clock
+  /** Where it is a channel. `settle` charges what was counted: nothing more is counted then. */
+  readonly channel?: { readonly teller: Teller; readonly settle: () => Promise<void> }
 }
 
 /**
@@ -23,7 +26,7 @@ export interface Streamed {
  * stream, or are packed, are left as they are. To be called before anything else stands in for the response's methods.
  */
 export function tellIn(response: ServerResponse, meter: Meter, streamed: Streamed): Meter {
-  const { session, measure, clock } = streamed
+  const { session, measure, clock, channel } = streamed
   const write = response.write.bind(response)
   const end = response.end.bind(response)
   /** Whether no event of the work is half written. */
@@ -49,6 +52,27 @@ export function tellIn(response: ServerResponse, meter: Meter, streamed: Streame
     }
   }
 
+  async function tellNeed(amount: Price): Promise<void> {
+    if (!channel) return say('payment-need-topup', told(amount))
+    const drawn = await channel.teller.look(amount)
+    if (!drawn || !canTell()) return
+    say('payment-need-voucher', {
+      channelId: `0x${channel.teller.channel}`,
+      requiredCumulative: drawn.needed.toString(),
+      acceptedCumulative: drawn.accepted.toString(),
+      deposit: drawn.deposit.toString(),
+    })
+  }
+
+  /** At the end: what was counted is charged first, so that the receipt says what the whole has cost. */
+  async function settled({ teller, settle }: NonNullable<Streamed['channel']>): Promise<void> {
+    await settle()
+    const drawn = await teller.look()
+    const units = unitsOf(meter.used, measure.unit)
+    const { body } = (drawn && teller.write(drawn, { units })) ?? {}
+    if (body && canTell()) say('payment-receipt', body)
+  }
+
   /** Until somebody tops it up; false when nobody does, or nobody is there any more. */
   async function wait(amount: Price, what: string | undefined): Promise<boolean> {
     const untilAt = clock.now() + TOP_UP_WAIT_MS
@@ -56,13 +80,13 @@ export function tellIn(response: ServerResponse, meter: Meter, streamed: Streame
     while (clock.now() < untilAt && canTell()) {
       // Nothing leaves before the head may.
       if (!isTold && response.headersSent) {
-        say('payment-need-topup', told(amount))
+        await tellNeed(amount)
         isTold = true
       }
       await clock.sleep(TOP_UP_LOOK_MS)
       if (await meter.take(amount, what)) return true
     }
-    if (isTold && canTell()) say('session-timeout', told(amount))
+    if (isTold && canTell() && !channel) say('session-timeout', told(amount))
     return false
   }
 
@@ -75,6 +99,11 @@ export function tellIn(response: ServerResponse, meter: Meter, streamed: Streame
     }
   }
 
+  const finish = (done: readonly unknown[]): ServerResponse => {
+    isOver = true
+    return Reflect.apply(end, response, done) as ServerResponse
+  }
+
   const noted = (chunk: unknown, ...rest: unknown[]): boolean => {
     note(chunk)
     return Reflect.apply(write, response, [chunk, ...rest]) as boolean
@@ -85,10 +114,16 @@ export function tellIn(response: ServerResponse, meter: Meter, streamed: Streame
     const [chunk, encoding] = args
     const isChunk = typeof chunk === 'string' || chunk instanceof Uint8Array
     if (isChunk) noted(chunk, ...(typeof encoding === 'string' ? [encoding] : []))
-    if (canTell()) say('payment-receipt', receipt())
-    isOver = true
     const done = args.filter((one) => typeof one === 'function')
-    return Reflect.apply(end, response, done) as ServerResponse
+    if (channel && canTell()) {
+      // Without a receipt the next answer tells: what was served is served.
+      void settled(channel)
+        .catch(() => undefined)
+        .finally(() => finish(done))
+      return response
+    }
+    if (canTell()) say('payment-receipt', receipt())
+    return finish(done)
   }
 
   return {

@@ -6,7 +6,9 @@ import type { Problem } from '../core/problem.ts'
 import { problem } from '../core/problem.ts'
 import type { Receipt } from '../core/receipt.ts'
 import type { RestOutcome } from '../core/refund.ts'
-import { grantOf, rightsOf } from '../gate/plans.ts'
+import { grantOf, isSession, rightsOf } from '../gate/plans.ts'
+import { attendChannel, isChannel } from './channels.ts'
+import type { Stood } from './channels.ts'
 
 /** When to ask again whether what is left has gone back. */
 const CLOSE_RETRY_MS = 1_000
@@ -14,7 +16,7 @@ const MSAT_PER_SAT = 1_000n
 
 /** What sessions are served with. */
 export interface SessionParts {
-  readonly gate: Pick<Gate, 'sell' | 'accounts' | 'refundRest'>
+  readonly gate: Pick<Gate, 'sell' | 'accounts' | 'channels' | 'refundRest'>
   readonly plans: ReadonlyMap<string, Plan>
 }
 
@@ -24,18 +26,28 @@ export type SessionAsk = Ask & { readonly credential: Credential & { readonly se
 /** What becomes of it: let in with the grant of its session, or answered here without any work. */
 export type Attended =
   | { readonly kind: 'enter'; readonly credential: Credential }
-  | { readonly kind: 'said'; readonly body: JsonObject; readonly receipt?: Receipt }
+  | {
+      readonly kind: 'said'
+      readonly body: JsonObject
+      readonly receipt?: Receipt
+      /** How a channel stands by it. */
+      readonly stood?: Stood
+    }
 
 /**
  * Attends to what a payer does with a session. Who sends it has proved to know the preimage. An account is a session only if it
  * was opened as one: whoever was handed a narrowed token of another account knows its preimage too.
+ * @param isBare whether there is no work to be done, whatever is paid: the request is a `HEAD`.
  */
 export async function attend(
   ask: SessionAsk,
   parts: SessionParts,
+  isBare = false,
 ): Promise<Attended | Problem | Refusal> {
   const { session } = ask.credential
   const account = await parts.gate.accounts.find(session.id)
+  if (isChannel(session, account)) return await attendChannel(ask, parts, isBare, account)
+  if (isBare) return bare
   if (session.act === 'open' && !account) return begin(ask)
   const plan = account?.returnTo === undefined ? undefined : parts.plans.get(account.plan)
   if (!account || !plan) return unknown
@@ -46,13 +58,15 @@ export async function attend(
 }
 
 /** The payment that opens it buys the plan, into an account that is named after it. */
-function begin({ credential, sale: { plan, measure } }: SessionAsk): Attended | Problem {
-  if (!plan?.balance || !plan.refund || !measure) return unsold
+export function begin({ credential, sale }: SessionAsk): Attended | Problem {
+  const { plan } = sale
+  if (!plan || !isSession(sale)) return unsold
   const grant = { id: credential.session.id, rights: rightsOf(plan) }
   return { kind: 'enter', credential: { ...credential, grant } }
 }
 
-function grantFor(
+/** The grant of an account that stands. */
+export function grantFor(
   { id, expiresAt, payerKeys }: Account,
   plan: Plan,
 ): NonNullable<Credential['grant']> {
@@ -102,6 +116,10 @@ function statusOf(outcome: RestOutcome | undefined): 'succeeded' | 'failed' | 's
   return outcome?.kind === 'denied' && outcome.code !== 'amount-exceeded' ? 'failed' : 'skipped'
 }
 
+const bare = problem(
+  'payment-required',
+  'A HEAD has no answer that could be paid for. Send the request itself.',
+)
 const unknown = problem('proof-invalid', 'There is no session of this name here. Open a new one.', {
   reason: 'session-not-found',
 })

@@ -26,6 +26,8 @@ export interface Session {
   readonly returnTo?: string
   /** The rail by which it was paid in. */
   readonly rail: string
+  /** The challenge beside it, by which its receipts name it. */
+  readonly challenge?: string
   /** By which its payer lets more of it be drawn, where the rail works by vouchers. Its signature is not checked yet. */
   readonly voucher?: Voucher
   /** What a unit costs in satoshis, as the payer was told: only for telling him again. */

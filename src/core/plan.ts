@@ -72,6 +72,8 @@ export interface Account {
   readonly payerKeys?: readonly string[]
   /** Where what is left goes back to when its payer closes it; only a session has one. */
   readonly returnTo?: string
+  /** Its payments are deposits into a channel, and it is drawn on as far as vouchers go. */
+  readonly isChannel?: true
 }
 
 /** What is left in an account. */

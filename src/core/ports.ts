@@ -9,7 +9,7 @@ import type { Receipt } from './receipt.ts'
 import type { RefundOrder, RefundOutcome, RestOrder, RestOutcome } from './refund.ts'
 import type { Resource } from './resource.ts'
 import type { Tasks } from './task.ts'
-import type { Vouchers } from './voucher.ts'
+import type { ChannelReceipt, Channels, Vouchers } from './voucher.ts'
 
 /** Time, as a parameter. */
 export interface Clock {
@@ -77,6 +77,8 @@ export interface Protocol {
   /** `offer` is what was paid, on the head of what it has bought; absent beside a refusal. */
   writeReceipt(receipt: Receipt, offer?: Offer | Unbound): Message
   readReceipt(message: Received, offer: Offer): Receipt | Problem | undefined
+  /** What a payer is told who pays by vouchers: on the head of each answer, and its body where there is a place for it. */
+  writeChannel?(receipt: ChannelReceipt): Message
   /** What a refusal without offers needs on its head, for instance why a token does not hold. */
   writeRefusal?(problem: Problem): Message
   /**
@@ -617,6 +619,8 @@ export interface Gate {
   /** Sells the plan of the sale alone, without work: a new account, or more for one. */
   sell(ask: Ask): Promise<Bought | Refusal>
   readonly accounts: Accounts
+  /** Those of the accounts that are channels. */
+  readonly channels: Channels
   /** Work that goes on after its request was answered. Where there is a vault. */
   readonly tasks?: Tasks
   /**

@@ -25,7 +25,7 @@ describe('the table of refusals', () => {
     403: ['token-insufficient'],
     404: ['route-undeclared'],
     409: ['payment-in-flight'],
-    410: ['payment-delivered'],
+    410: ['payment-delivered', 'session-closed'],
     413: ['body-too-large'],
     421: ['host-unknown'],
     422: ['idempotency-conflict'],

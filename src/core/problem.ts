@@ -37,6 +37,7 @@ export type Code =
   | 'token-invalid'
   | 'token-insufficient'
   | 'token-exhausted'
+  | 'session-closed'
   | 'rate-limited'
   | 'internal'
 
@@ -198,6 +199,7 @@ export const problems: Readonly<Record<Code, Row>> = {
     moved: 'no',
   },
   'token-exhausted': { status: 402, title: 'The token is used up', retry: 'new', moved: 'no' },
+  'session-closed': { status: 410, title: 'The session is over', retry: 'new', moved: 'no' },
   'rate-limited': { status: 429, title: 'Too many requests', retry: 'same', moved: 'no' },
   internal: { status: 500, title: 'Something went wrong inside', retry: 'same', moved: 'unknown' },
 }

@@ -1,3 +1,4 @@
+import type { Price } from './money.ts'
 import type { Problem } from './problem.ts'
 
 /** What its payer has signed away of what was paid into a channel: a sum over all time, in the smallest unit of its asset. */
@@ -13,11 +14,6 @@ export interface Allowance {
   readonly accepted: bigint
   /** What was paid in: no voucher may promise more. */
   readonly deposit: bigint
-  /**
-   * Of `accept`: whether the voucher shows its sender to be the payer. False for one that may have been public since it was collected:
-   * anybody can say it again.
-   */
-  readonly proves?: boolean
 }
 
 /**
@@ -39,4 +35,44 @@ export interface Vouchers {
    * `Rail.refund` has closed it. Undefined while it is not done: ask again.
    */
   close(channel: string): Promise<{ readonly reference: string } | undefined>
+}
+
+/** How a channel stands with what was drawn on it. In the smallest unit of its asset, rounded up. */
+export interface Drawn extends Allowance {
+  readonly rail: string
+  readonly network: string
+  /** What was charged. */
+  readonly spent: bigint
+  /** What is held for requests that are being worked on. */
+  readonly held: bigint
+  /** What a voucher must promise for as much to be drawn as was asked about, beside all that. */
+  readonly needed: bigint
+}
+
+/** What its payer is told of a channel with each answer. */
+export interface ChannelReceipt extends Drawn {
+  readonly channel: string
+  /** The challenge that the credential named. */
+  readonly challenge: string
+  readonly at: number
+  /** What the answer has used, in units that were begun. */
+  readonly units?: bigint
+  /** Where the outside world keeps its end. */
+  readonly reference?: string
+}
+
+/** Accounts that are channels, for the doors. */
+export interface Channels {
+  /** Takes a voucher of its payer. Throws `PaymentError` when the world cannot be asked. */
+  accept(account: string, voucher: Voucher): Promise<Drawn | Problem>
+  /** How it stands; undefined for an account that is no channel. `more` is what `needed` is told for. */
+  look(account: string, more?: Price): Promise<Drawn | undefined>
+  /**
+   * Ends it: what the voucher promises is charged, and the rest goes back. Said twice it is the same. A problem where the voucher does
+   * not cover what was drawn, where requests are being worked on, or as long as the end is under way.
+   */
+  close(
+    account: string,
+    voucher: Voucher,
+  ): Promise<(Drawn & { readonly reference: string }) | Problem>
 }

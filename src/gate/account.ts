@@ -1,10 +1,13 @@
 import { assert } from '../core/assert.ts'
+import { isObject } from '../core/json.ts'
 import type { JsonObject } from '../core/json.ts'
 import { rescale, writePrice } from '../core/money.ts'
 import type { Price } from '../core/money.ts'
 import type { Account, Entry, Plan } from '../core/plan.ts'
 import type { Ask, Held, Leg, Step } from '../core/ports.ts'
 import { WORLD } from '../core/ports.ts'
+import { readDeposited, writeDeposited } from './channel.ts'
+import type { Channel } from './channel.ts'
 
 /** Decimals of a balance: fine enough for every price. */
 export const SCALE = 18
@@ -16,6 +19,16 @@ export const TIME = 'time'
 /** An account with what its plan is counted in: {@link USES}, {@link TIME}, or a currency. */
 export interface Known extends Account {
   readonly unit: string
+  /** Where its payments are deposits into a channel. */
+  readonly channel?: Channel
+}
+
+/** The rail of a deposit into a channel, and how much it was. */
+export interface PaidIn {
+  readonly rail: string
+  readonly network: string
+  /** In the smallest unit of its asset. */
+  readonly paid: bigint
 }
 
 /** The key under which the books hold an account. */
@@ -55,6 +68,11 @@ export function writeDraw({ request, resource: { method, authority, path } }: As
   return { kind: DRAW, request, what: `${method} ${authority}${path}` }
 }
 
+/** The same for what the voucher that ends a channel promises beyond what was drawn. */
+export function writeLastDraw(): JsonObject {
+  return { kind: DRAW, request: '', what: 'last voucher' }
+}
+
 /** Whether the books hold a draw here. */
 export function isDraw({ note }: Held): boolean {
   return note['kind'] === DRAW
@@ -66,7 +84,7 @@ export function writeAccount(
   payment: string,
   payer: string,
   now: number,
-  returnTo?: string,
+  { returnTo, channel }: { readonly returnTo?: string; readonly channel?: PaidIn } = {},
 ): JsonObject {
   const expiresAt = now + plan.validForMs
   const { payerKeys } = plan.rights
@@ -79,6 +97,13 @@ export function writeAccount(
     payer,
     ...(payerKeys && { payerKeys }),
     ...(returnTo !== undefined && { returnTo }),
+    ...(channel && {
+      channel: {
+        rail: channel.rail,
+        network: channel.network,
+        ...writeDeposited({ paid: channel.paid, bought: amountOf(plan) }),
+      },
+    }),
   }
 }
 
@@ -91,7 +116,20 @@ export function readAccount(id: string, { note, steps }: Held): Known {
   const revoked = steps.some(({ type }) => type === 'revoked') || isAnyGivenBack(steps)
   const bound = isTexts(payerKeys) ? { payerKeys } : {}
   const back = typeof returnTo === 'string' ? { returnTo } : {}
-  return { id, plan, unit, expiresAt: Math.max(...ends), ends, revoked, ...bound, ...back }
+  const channel = channelOf(note, paid)
+  const rest = { ...bound, ...back, ...(channel && { channel, isChannel: true as const }) }
+  return { id, plan, unit, expiresAt: Math.max(...ends), ends, revoked, ...rest }
+}
+
+function channelOf({ channel }: JsonObject, paid: readonly JsonObject[]): Channel | undefined {
+  if (!isObject(channel)) return undefined
+  const { rail, network } = channel
+  assert(typeof rail === 'string' && typeof network === 'string', 'a channel names its rail')
+  return {
+    rail,
+    network,
+    deposits: [channel, ...paid].flatMap((said) => readDeposited(said) ?? []),
+  }
 }
 
 /** Whether a payment for it has gone back whole, or is about to, and that did not fail. */

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { assert } from '../core/assert.ts'
-import type { Grant } from '../core/credential.ts'
+import type { Grant, Unbound } from '../core/credential.ts'
 import type { JsonObject } from '../core/json.ts'
 import type { Account, Measure, Plan } from '../core/plan.ts'
 import type { Accounts, Ask, Held, Ledger, Leg, Pass, Transfer } from '../core/ports.ts'
@@ -28,8 +28,10 @@ import {
   unitOf,
   writeAccount,
   writeDraw,
+  writeLastDraw,
 } from './account.ts'
-import type { Known } from './account.ts'
+import type { Known, PaidIn } from './account.ts'
+import { boughtBy, promiseLeg, promisedOf, writeDeposited } from './channel.ts'
 import {
   ACCOUNTS_MAX,
   DRAW_LIMITS_MAX,
@@ -58,6 +60,8 @@ export interface Deposit {
   readonly payer: string
   /** Where what is left goes back to; a session has one. */
   readonly returnTo?: string
+  /** Where it was paid into a channel. */
+  readonly channel?: PaidIn
 }
 
 /** The accounts of tokens: a transfer into one when it is paid, and one out of it for each request. */
@@ -66,16 +70,20 @@ export interface AccountBooks extends Accounts {
   open(deposit: Deposit): Promise<Account>
   /** Safe to call twice for one payment. */
   topUp(deposit: Deposit): Promise<Account>
-  /** Whether a payment for the plan can be booked into the account; to be asked before it is taken. */
-  takes(id: string, plan: Plan): Promise<boolean>
+  /** Whether a payment for the plan can be booked into the account; to be asked before it is taken. `by`: the rail that it comes by. */
+  takes(id: string, plan: Plan, by?: Unbound): Promise<boolean>
   /** Why the grant does not cover the request, whatever is left in its account. */
   forbids(ask: Ask, grant: Grant, plan?: string): Problem | undefined
   /** Lets the request in for what it takes out of the account. */
   draw(ask: Ask, grant: Grant): Promise<Entry>
   /** The same at once, where nothing is taken and the account is known; undefined, and nothing counted, where it is not so. */
   drawNow(ask: Ask, grant: Grant): Pass | undefined
-  /** What could be drawn of an account now, in its own unit. */
-  free(id: string, unit: string): Promise<bigint>
+  /** What could be drawn of an account now, in its own unit, and what is held of it, by one look. */
+  free(id: string, unit: string): Promise<{ readonly left: bigint; readonly held: bigint }>
+  /** The account as it stands now, however lately that was asked. */
+  look(id: string): Promise<Known | undefined>
+  /** Draws the amount at once, for no request: what the voucher that ends a channel promises beyond what was drawn. */
+  drawLast(account: Known, amount: bigint, most: bigint): Promise<boolean>
   /** Puts a part of a posted draw back into its account, rounded down. Once; false where what was drawn is gone. */
   putBack(draw: Held, numerator: bigint, denominator: bigint): Promise<boolean>
   /** A payment goes back whole: the account that it was booked into pays nothing more, unless that fails. Safe to call twice. */
@@ -99,7 +107,7 @@ type Miss =
 
 /** Makes the accounts. Without a shelf no answer is kept. */
 export function createAccounts(
-  { ledger, clock, observe, fault }: Pick<House, 'ledger' | 'clock' | 'observe' | 'fault'>,
+  { ledger, rails, clock, observe, fault }: House,
   refusals: Pick<Refusals, 'refuse' | 'trouble'>,
   shelf?: Shelf,
 ): AccountBooks {
@@ -133,8 +141,8 @@ export function createAccounts(
     return held?.state === 'posted' ? readAccount(id, held) : undefined
   }
 
-  async function open({ plan, id, payment, payer, returnTo }: Deposit): Promise<Account> {
-    const note = writeAccount(plan, payment, payer, clock.now(), returnTo)
+  async function open({ plan, id, payment, payer, ...rest }: Deposit): Promise<Account> {
+    const note = writeAccount(plan, payment, payer, clock.now(), rest)
     const made = await ledger.transfer(into(keyOf(id), plan, id, note))
     assert(made.outcome !== 'insufficient', 'the outside world is never short of money')
     const by = made.outcome === 'made' ? payment : made.held.note['payment']
@@ -143,7 +151,7 @@ export function createAccounts(
     return await afresh(id)
   }
 
-  async function topUp({ plan, id, payment, payer }: Deposit): Promise<Account> {
+  async function topUp({ plan, id, payment, payer, channel }: Deposit): Promise<Account> {
     const opened = await ledger.find(keyOf(id))
     // What it was opened by is in it already.
     if (opened?.note['payment'] === payment) return await afresh(id)
@@ -155,7 +163,11 @@ export function createAccounts(
     const account = await ledger.find(keyOf(id))
     const isSaid = account?.steps.some((step) => step.data['payment'] === payment)
     // Said twice after a crash it is the same: the end is counted from the making of the transfer.
-    const data = { payment, expiresAt: paid.madeAt + plan.validForMs }
+    const data = {
+      payment,
+      expiresAt: paid.madeAt + plan.validForMs,
+      ...(channel && writeDeposited({ paid: channel.paid, bought: paid.posted })),
+    }
     if (!isSaid) await ledger.step(keyOf(id), { type: 'topped-up', data })
     return await afresh(id)
   }
@@ -206,7 +218,7 @@ export function createAccounts(
     if (!account) return refusals.refuse(ask, unpaid)
     const why = unfit(ask, grant, account, clock.now())
     if (why) return refusals.refuse(ask, why)
-    const takes = takesOf(ask, grant, account)
+    const takes = takesOf(ask, grant, account, await promised(account))
     if ('code' in takes) return refusals.refuse(ask, takes)
     const waitMs = waitFor(grant)
     if (waitMs !== undefined) return refusals.refuse(ask, tooOften(waitMs))
@@ -243,26 +255,44 @@ export function createAccounts(
         const account = await recall(grant.id)
         if (!account || unfit(ask, grant, account, clock.now())) return undefined
         const request = `${ask.request}.${portions++}`
-        const legs = moneyLegs(grant, account)
+        const legs = moneyLegs(grant, account, await promised(account))
         const { idempotencyKey: _, ...rest } = ask
         const take = takeOf({ ...rest, request }, account.id, account.unit, amount, legs)
         const taken = await hold([take])
         return isTaken(taken) ? taken[0] : undefined
       },
-      left: () => leftOf(grant.id, measure.unit.currency),
+      left: () => drawable(grant.id, measure.unit.currency),
     })
   }
 
-  function moneyLegs(grant: Grant, { id, plan }: Known): readonly Leg[] {
+  function moneyLegs(grant: Grant, { id, plan }: Known, promise: Promised): readonly Leg[] {
     const { budget = none } = grant.rights
     const limited = budget.map((limit) => limitLeg(scopeOf(limit, grant), fine(limit.most)))
-    return [{ debit: accountOf(id), credit: `drawn/${plan}` }, ...limited]
+    return [{ debit: accountOf(id), credit: `drawn/${plan}` }, ...promise, ...limited]
   }
 
-  async function leftOf(id: string, unit: string): Promise<bigint> {
+  /** How far vouchers go by now, whichever process took them: asked anew for each draw. */
+  async function promised({ id, channel }: Known): Promise<Promised> {
+    if (!channel) return none
+    const accepted = (await rails.find(channel)?.vouchers?.allowance(id))?.accepted ?? 0n
+    return [promiseLeg(id, boughtBy(channel, accepted))]
+  }
+
+  async function standingOf(id: string, unit: string): ReturnType<AccountBooks['free']> {
     const standings = await ledger.balances(accountOf(id))
     const { posted = 0n, pending = 0n } = standings.find(({ asset }) => asset === unit) ?? {}
-    return pending < 0n ? posted + pending : posted
+    return pending < 0n ? { left: posted + pending, held: -pending } : { left: posted, held: 0n }
+  }
+
+  /** What is left, as far as vouchers go. */
+  async function drawable(id: string, unit: string): Promise<bigint> {
+    const { left } = await standingOf(id, unit)
+    const account = await recall(id)
+    const [leg] = account ? await promised(account) : none
+    if (leg?.ceiling === undefined) return left
+    const [{ posted = 0n, pending = 0n } = {}] = await ledger.balances(leg.credit)
+    const room = leg.ceiling - posted - pending
+    return room < left ? (room > 0n ? room : 0n) : left
   }
 
   /** What is served is charged as it is measured, so the end of the work charges nothing yet. */
@@ -294,7 +324,8 @@ export function createAccounts(
     const now = clock.now()
     const account = fresh(grant.id, now)?.found
     if (!account || ask.sale.measure || unfit(ask, grant, account, now)) return undefined
-    const takes = takesOf(ask, grant, account)
+    // What a channel pays is never nothing.
+    const takes = takesOf(ask, grant, account, none)
     // Whoever must wait is not counted: asked again, he hears how long.
     if ('code' in takes || takes.length > 0 || waitFor(grant) !== undefined) return undefined
     return passOf(ask, none)
@@ -315,7 +346,12 @@ export function createAccounts(
   }
 
   /** What the request takes: out of the account, and under every limit that the token names. */
-  function takesOf(ask: Ask, grant: Grant, account: Known): readonly Transfer[] | Problem {
+  function takesOf(
+    ask: Ask,
+    grant: Grant,
+    account: Known,
+    promise: Promised,
+  ): readonly Transfer[] | Problem {
     const { uses = none, budget = none } = grant.rights
     if (uses.length + budget.length > DRAW_LIMITS_MAX) return tooManyLimits
     const { id, plan, unit } = account
@@ -331,7 +367,7 @@ export function createAccounts(
     if (!price) return otherService
     // What is spent in one currency cannot be counted in another.
     if (budget.some(({ most }) => most.currency !== unit)) return otherCurrency
-    const money = takeOf(ask, id, unit, fine(price), moneyLegs(grant, account))
+    const money = takeOf(ask, id, unit, fine(price), moneyLegs(grant, account, promise))
     return counted.length > 0 ? [money, takeOf(ask, id, USES, 1n, counted)] : [money]
   }
 
@@ -425,11 +461,15 @@ export function createAccounts(
     return true
   }
 
-  async function takes(id: string, plan: Plan): Promise<boolean> {
+  async function takes(id: string, plan: Plan, by?: Unbound): Promise<boolean> {
     const held = await ledger.find(keyOf(id))
     if (held?.state !== 'posted' || held.steps.length >= TOP_UPS_MAX) return false
-    const { plan: name, unit, revoked } = readAccount(id, held)
-    return !revoked && name === plan.name && unit === unitOf(plan)
+    const { plan: name, unit, revoked, channel } = readAccount(id, held)
+    // What is in a channel and what is not go back on different ways.
+    const isSame = channel
+      ? channel.rail === by?.rail && channel.network === by.network
+      : !(by && rails.find(by)?.vouchers)
+    return isSame && !revoked && name === plan.name && unit === unitOf(plan)
   }
 
   /** Those that were sold before the note said it were opened under the hash of their payment. */
@@ -440,7 +480,20 @@ export function createAccounts(
   return {
     find: recall,
     takes,
-    free: leftOf,
+    free: standingOf,
+    look,
+    async drawLast({ id, plan, unit }, amount, most) {
+      const key = `${drawsOf(id)}last-${most}/${unit}`
+      const made = await ledger.transfer({
+        ...{ key, purpose: 'last voucher', asset: unit, amount },
+        legs: [{ debit: accountOf(id), credit: `drawn/${plan}` }, promiseLeg(id, most)],
+        leaseUntilAt: clock.now() + SETTLE_MS,
+        note: writeLastDraw(),
+      })
+      if (made.outcome === 'insufficient' || made.outcome === 'foreign') return false
+      const done = await ledger.post(key)
+      return done === 'posted' || done === 'replayed'
+    },
     async putBack({ key, asset, posted, legs, note }, numerator, denominator) {
       const amount = (posted * numerator) / denominator
       if (amount === 0n) return true
@@ -471,7 +524,7 @@ export function createAccounts(
       const account = await recall(id)
       if (!account || account.unit === TIME) return {}
       const { unit } = account
-      const amount = await leftOf(id, unit)
+      const { left: amount } = await standingOf(id, unit)
       return unit === USES
         ? { uses: Number(amount) }
         : { balance: { currency: unit, amount, scale: SCALE } }
@@ -504,6 +557,9 @@ export function createAccounts(
 }
 
 const none: readonly never[] = []
+
+/** How far vouchers let an account be drawn on; nothing where it is no channel. */
+type Promised = readonly Leg[]
 
 /** Digits of a time in base 36: enough until the year 5188. */
 const TIME_CHARS = 9
@@ -547,6 +603,7 @@ function tooOften(retryAfterMs: number): Problem {
 }
 
 function usedUp(account: string): Problem {
+  if (account.startsWith(promisedOf(''))) return unpromised
   return account.startsWith('limits/') ? limitReached : exhausted
 }
 
@@ -559,6 +616,11 @@ const over = problem('token-exhausted', 'The token has expired. Buy a new one.')
 const exhausted = problem(
   'token-exhausted',
   'What the token could pay is used up, or too little is left for this. Buy a new one, or top it up.',
+)
+const unpromised = problem(
+  'token-exhausted',
+  'The vouchers of this channel do not go so far. Send one that promises more, or top the channel up first.',
+  { reason: 'insufficient-balance' },
 )
 const limitReached = problem(
   'token-exhausted',

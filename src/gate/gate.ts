@@ -32,6 +32,7 @@ import { PaymentError } from '../core/problem.ts'
 import type { Seal } from '../core/seal.ts'
 import { isDraw } from './account.ts'
 import { createAccounts } from './accounts.ts'
+import { createChannels } from './channels.ts'
 import { createClosing } from './closing.ts'
 import { createDelivery, createFlag, isPaid, isTurn } from './delivery.ts'
 import { isGivenBack, lifeOf, lives } from './life.ts'
@@ -139,6 +140,7 @@ export function createGate(parts: GateParts): Gate {
   const closing = createClosing(house, (key, offer) => standing.watch(key, offer))
   const refunds = createRefunds(house, accounts)
   const rests = createRests(house, accounts, refunds)
+  const channels = createChannels(house, accounts, rests)
   const tasks = shelf && createTasks(house, shelf, chance, refunds, accounts)
   /** Payments that hold the names of purchases which came with another. */
   const namesakes = new WeakMap<Ask, Held>()
@@ -222,12 +224,16 @@ export function createGate(parts: GateParts): Gate {
     // The same payment may be said in several protocols, each with a name of its own for what it buys.
     if (booked !== undefined && booked !== id) return await refusals.refuse(ask, bookedElsewhere)
     const { returnTo } = credential.session ?? {}
+    const { offer } = readNote(held.note)
+    const isDeposit = rails.of(offer).vouchers !== undefined
+    const channel = { rail: offer.rail, network: offer.network, paid: held.posted }
     const deposit = {
       plan,
       id,
       payment: held.key,
       payer,
       ...(returnTo !== undefined && { returnTo }),
+      ...(isDeposit && { channel }),
     }
     const account = await (intoOf({ ...ask, credential }) === undefined
       ? accounts.open(deposit)
@@ -274,7 +280,7 @@ export function createGate(parts: GateParts): Gate {
       if (!credential) return await refusals.challenge(ask)
       if ('code' in credential) return await refusals.refuse(ask, credential)
       const into = intoOf(ask)
-      if (into !== undefined && !(await accounts.takes(into, sale.plan)))
+      if (into !== undefined && !(await accounts.takes(into, sale.plan, credential.offer)))
         return await refusals.refuse(ask, unfitting)
       return await buy(ask, sale.plan, credential)
     } catch (error) {
@@ -630,11 +636,12 @@ export function createGate(parts: GateParts): Gate {
     admitNow,
     sell,
     accounts,
+    channels,
     challenge: (ask, why) => refusals.challenge(ask, why),
     recover,
     ...(tasks && { tasks }),
     refund: (order) => refunds.refund(order),
-    refundRest: (order) => rests.refund(order),
+    refundRest: (order) => channels.refundRest(order),
     async status(key) {
       const held = await ledger.find(key)
       if (!held || !isSale(held)) return undefined

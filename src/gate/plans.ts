@@ -1,6 +1,6 @@
 import type { Grant } from '../core/credential.ts'
 import type { Plan } from '../core/plan.ts'
-import type { Ask } from '../core/ports.ts'
+import type { Ask, Sale } from '../core/ports.ts'
 import type { Resource } from '../core/resource.ts'
 import type { Rights } from '../core/rights.ts'
 
@@ -25,4 +25,9 @@ export function rightsOf({ name, rights }: Plan): Rights {
 /** What a token of the plan is to say once it is paid. */
 export function grantOf(plan: Plan, id: string, expiresAt: number): Grant {
   return { id, rights: { ...rightsOf(plan), expiresAt } }
+}
+
+/** Whether the sale can be had as a session: a balance that is drawn on by measure, and of which the rest goes back. */
+export function isSession({ plan, measure }: Pick<Sale, 'plan' | 'measure'>): boolean {
+  return plan?.balance !== undefined && plan.refund !== undefined && measure !== undefined
 }

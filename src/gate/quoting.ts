@@ -1,4 +1,4 @@
-import type { Credential, Unbound } from '../core/credential.ts'
+import type { Credential } from '../core/credential.ts'
 import { isBound } from '../core/credential.ts'
 import type { Price } from '../core/money.ts'
 import type { Offer, Terms } from '../core/offer.ts'
@@ -16,7 +16,7 @@ import {
   OFFER_GRID_MS,
   REDEEM_MS,
 } from './limits.ts'
-import { boundTo } from './plans.ts'
+import { boundTo, isSession } from './plans.ts'
 import type { Rails } from './rails.ts'
 import type { House } from './sale.ts'
 
@@ -73,8 +73,10 @@ export function createQuoting(parts: QuotingParts): Quoting {
   /** What rails ask for: in their own currency as the price says, in others by the rates that `convert` gives. */
   function quoted(ask: Ask, convert?: Convert, among = rails.all): readonly Quoted[] {
     const { rails: named, prices } = ask.sale
+    const hasSessions = isSession(ask.sale) && ask.into === undefined
     return among
       .filter((rail) => named?.includes(rail.name) ?? true)
+      .filter((rail) => hasSessions || !rail.vouchers)
       .flatMap((rail) => {
         const own = prices.flatMap((price) => rail.quote(price)).map((terms) => ({ rail, terms }))
         return convert ? [...own, ...converted(rail, prices, own, convert)] : own
@@ -166,13 +168,18 @@ export function createQuoting(parts: QuotingParts): Quoting {
     return redeemable ? undefined : why
   }
 
-  const isTaken = (ask: Ask, offer: Offer | Unbound): boolean =>
-    rails.find(offer) !== undefined && (ask.sale.rails?.includes(offer.rail) ?? true)
+  function isTaken({ sale, into }: Ask, { offer, session }: Credential): boolean {
+    const rail = offer && rails.find(offer)
+    if (!rail || !offer || !(sale.rails?.includes(offer.rail) ?? true)) return false
+    // A deposit is into the channel that its session names, or into nothing.
+    return !rail.vouchers || (isSession(sale) && session !== undefined && into === undefined)
+  }
 
   return {
     quote,
-    accept(ask, { offer }) {
-      if (!offer || !isTaken(ask, offer)) return unsupported
+    accept(ask, credential) {
+      const { offer } = credential
+      if (!offer || !isTaken(ask, credential)) return unsupported
       if (isBound(offer)) return check(ask, offer) ?? [offer]
       const [first, ...others] = quoted(ask, exchange?.recent)
         .filter((one) => !isIssued(one))

@@ -167,6 +167,11 @@ export const unable: RefundDenial = denied(
   'rail-unable',
   'The rail of this payment cannot send money back from here: give it the key of the account that earned, or a node that pays, and order the refund again. What you send by hand these books do not show.',
 )
+/** What was paid into a channel. */
+export const inChannel: RefundDenial = denied(
+  'rail-unable',
+  'This payment went into a channel, of which only what no voucher has promised goes back, when it is closed: give back what is left of its account.',
+)
 /** The rail does not take it. */
 export const unpayable: string =
   'The rail cannot pay this. Nothing was sent; look whether the destination is one that it knows.'

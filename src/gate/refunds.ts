@@ -21,6 +21,7 @@ import {
   denied,
   exceeded,
   fundsShort,
+  inChannel,
   keyOf,
   openSale,
   paidBefore,
@@ -73,6 +74,8 @@ export function createRefunds(house: House, accounts: Pick<AccountBooks, 'goesBa
     const sale = await paidSale(order.key)
     if ('code' in sale) return sale
     const { offer } = readNote(sale.note)
+    // Only what is left of its account can be sent: the rest is spent, or will be.
+    if (units === undefined && rails.of(offer).vouchers) return inChannel
     const amount = units ?? (await amountOf(order, sale, offer))
     return typeof amount === 'bigint' ? await make(order, sale, amount) : amount
   }

@@ -1,11 +1,11 @@
 import type { Challenge } from '../core/challenge.ts'
 import type { Offer } from '../core/offer.ts'
-import type { Measure, Plan } from '../core/plan.ts'
-import type { Ask, Held, Refusal } from '../core/ports.ts'
+import type { Plan } from '../core/plan.ts'
+import type { Ask, Held, Refusal, Sale } from '../core/ports.ts'
 import type { Code, Problem } from '../core/problem.ts'
 import { PaymentError, problem, problems } from '../core/problem.ts'
 import { RETRY_MS } from './limits.ts'
-import { rightsOf } from './plans.ts'
+import { isSession, rightsOf } from './plans.ts'
 import type { Quoting } from './quoting.ts'
 import type { House, Work } from './sale.ts'
 import { receiptOf } from './sale.ts'
@@ -48,7 +48,7 @@ export function createRefusals(
       ...(description !== undefined && { description }),
       ...(mimeType !== undefined && { mimeType }),
       ...(breakdown && { breakdown }),
-      ...(plan && { plan: toldOf(plan, ask.sale.measure) }),
+      ...(plan && { plan: toldOf(plan, ask.sale) }),
     }
     const { request } = ask
     const { url } = ask.resource
@@ -105,13 +105,13 @@ export function createRefusals(
 }
 
 /** What a challenge tells of the plan that it sells. */
-function toldOf(plan: Plan, measure: Measure | undefined): NonNullable<Challenge['plan']> {
-  const { name, balance, refund } = plan
-  const isSession = measure && balance && refund
+function toldOf(plan: Plan, sale: Sale): NonNullable<Challenge['plan']> {
+  const { name, balance } = plan
+  const { measure } = sale
   return {
     name,
     rights: rightsOf(plan),
-    ...(isSession && { session: { balance, unit: measure.unit } }),
+    ...(balance && measure && isSession(sale) && { session: { balance, unit: measure.unit } }),
   }
 }
 

@@ -7,6 +7,7 @@ import { WORLD } from '../core/ports.ts'
 import { PaymentError } from '../core/problem.ts'
 import type { RefundDenial, RefundOutcome, RestOrder, RestOutcome } from '../core/refund.ts'
 import { TIME, accountOf, fine, keyOf, readAccount, restsOf, topUpsOf } from './account.ts'
+import type { Known } from './account.ts'
 import type { AccountBooks } from './accounts.ts'
 import {
   REFUND_MARGIN_MS,
@@ -67,14 +68,15 @@ export function createRests(
   async function take(order: RestOrder): Promise<Held | RefundDenial> {
     const account = await ledger.find(keyOf(order.account))
     if (account?.state !== 'posted') return unknownAccount
-    const { unit, revoked } = readAccount(order.account, account)
+    const known = readAccount(order.account, account)
+    const { unit, revoked } = known
     if (unit === TIME) return uncounted
     // A holder whose token was revoked for another reason has nothing to say of what is left.
     const isOver = revoked && order.terms !== undefined
     if (isOver && (await ledger.under(restsOf(order.account), '', 1)).length === 0)
       return revokedAccount
     for (let i = 0; i < REST_TRIES_MAX; i++) {
-      const taken = await tryTake(order, account, unit)
+      const taken = await tryTake(order, account, known)
       if (taken) return taken
     }
     throw new PaymentError(
@@ -87,13 +89,15 @@ export function createRests(
   async function tryTake(
     order: RestOrder,
     account: Held,
-    unit: string,
+    { unit, channel }: Known,
   ): Promise<Held | RefundDenial | undefined> {
     const { account: id } = order
     const before = await ledger.under(restsOf(id), '', RESTS_MAX)
     const last = before.at(-1)
     if (last?.state === 'pending') return last
-    const left = await accounts.free(id, unit)
+    const { left, held } = await accounts.free(id, unit)
+    // A channel is closed once: nothing could go back of what is put back later.
+    if (channel && held > 0n) return atWork
     if (left <= 0n) return before.findLast(({ state }) => state === 'posted') ?? nothingLeft
     if (before.length === RESTS_MAX) return tooOften
     const parts = await divide(await depositsOf(account, before), left, order.terms)
@@ -303,6 +307,10 @@ const revokedAccount = denied('order-invalid', 'The token was revoked, with what
 const uncounted = denied(
   'order-invalid',
   'The token is good for a time, of which nothing is counted: refund its payment instead.',
+)
+const atWork = denied(
+  'sale-open',
+  'Requests that draw on this channel are being worked on. Close it when they have ended.',
 )
 const nothingLeft = denied('amount-exceeded', 'Nothing is left in this account that could go back.')
 const belowFee = denied(

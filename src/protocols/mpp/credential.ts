@@ -8,7 +8,7 @@ import { REQUEST_CHARS_MAX, checkAsked, offerOf, realmOf } from './challenge.ts'
 import type { Asked } from './challenge.ts'
 import { readObject, writeObject } from './encode.ts'
 import { SESSION } from './part.ts'
-import type { Forms } from './part.ts'
+import type { Forms, SessionSaid } from './part.ts'
 import { MALFORMED, PAYLOAD } from './problems.ts'
 
 /** Longest name of a payer that is read, in characters. */
@@ -31,7 +31,8 @@ export function takeCredential(
   if (source !== undefined && (typeof source !== 'string' || source.length > SOURCE_CHARS_MAX))
     return malformed('"source" is not the name of a payer.')
   const { id, realm, digest } = asked
-  if (hasSessions && asked.intent === SESSION) return takeSession(forms, asked, payload, resource)
+  if (hasSessions && asked.intent === SESSION)
+    return takeSession(forms, asked, { payload, source }, resource)
   // A challenge without an end is none of ours, and the id binds the body; an echo of another says which went wrong.
   const isHere = realm === realmOf(resource) && asked.expires !== undefined
   if (!isHere || (digest !== undefined && digest !== resource.digest)) return foreign
@@ -54,7 +55,7 @@ const paying = new Set<unknown>(['open', 'topUp'])
 function takeSession(
   forms: Forms,
   asked: Asked,
-  payload: JsonObject,
+  { payload, source }: { readonly payload: JsonObject; readonly source: string | undefined },
   resource: Resource,
 ): Credential | Problem {
   if (asked.realm !== realmOf(resource)) return foreign
@@ -63,11 +64,25 @@ function takeSession(
   const request = readObject(asked.request, REQUEST_CHARS_MAX)
   const found = isPaying ? offerOf(forms, asked, resource) : undefined
   if (typeof found === 'string') return problem('credential-unsupported', found)
-  const form = found?.form ?? forms.find(({ sessions }) => sessions?.method === asked.method)
-  if (!form?.sessions || !request) return unsupported
-  const said = form.sessions.read(payload, request, found?.offer)
-  if (typeof said === 'string') return problem('proof-invalid', said, { reason: PAYLOAD })
-  return { ...said, ...(found && { offer: found.offer }) }
+  const among = found ? [found.form] : forms
+  const able = among.flatMap(({ sessions }) =>
+    sessions?.method === asked.method ? [sessions] : [],
+  )
+  if (able.length === 0 || !request) return unsupported
+  let why = ''
+  for (const one of able) {
+    const said = one.read(payload, request, found?.offer, source)
+    if (typeof said !== 'string')
+      return { ...said, ...named(said, asked), ...(found && { offer: found.offer }) }
+    // Of several parts of one method the first says why not.
+    why ||= said
+  }
+  return problem('proof-invalid', why, { reason: PAYLOAD })
+}
+
+/** With the challenge that its receipts name. */
+function named({ session }: SessionSaid, { id }: Asked): Pick<SessionSaid, 'session'> {
+  return { session: { ...session, challenge: id } }
 }
 
 /** Older clients and JSON-RPC write as objects what is text over HTTP. */

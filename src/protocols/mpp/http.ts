@@ -16,7 +16,7 @@ import { CREDENTIAL_CHARS_MAX, isOurs, readChallenges, readCredentials } from '.
 import { LAST, OWN_FIELD, SESSION, createTurn, formsOf, sayOffers, sayTerms } from './part.ts'
 import type { Asking, Mpp, MppSettings } from './part.ts'
 import { codeOf } from './problems.ts'
-import { RECEIPT_CHARS_MAX, readSaid, sayReceipt } from './receipt.ts'
+import { RECEIPT_CHARS_MAX, readSaid, sayChannel, sayReceipt } from './receipt.ts'
 
 /**
  * The Machine Payments Protocol over HTTP, the authentication scheme `Payment`, for sellers and buyers. The parts are rails or
@@ -34,9 +34,10 @@ export function mpp(settings: MppSettings): Mpp {
     // The caller's own Authorization is not written over.
     if (fieldOf(asked.header) !== field && header !== undefined)
       return 'The credential is wanted in Authorization, which is for the application here.'
-    if (asked.intent === SESSION && returnTo === undefined)
-      return 'It wants to be told where what is left goes back to, and no "returnTo" is set.'
     const found = offerOf(forms, asked, resource)
+    const wantsReturn = typeof found === 'object' && !found.form.sessions?.channels
+    if (asked.intent === SESSION && wantsReturn && returnTo === undefined)
+      return 'It wants to be told where what is left goes back to, and no "returnTo" is set.'
     return typeof found === 'string' ? found : { ...found.offer, echo: echoOf(asked) }
   }
 
@@ -99,7 +100,8 @@ export function mpp(settings: MppSettings): Mpp {
       const { payload: charge = {}, source } = form.writeProof(proof)
       const challenge = offer.echo as Json
       const opening = offer.echo['intent'] === SESSION ? form.sessions : undefined
-      const payload = opening && returnTo !== undefined ? opening.open(proof, returnTo) : charge
+      const opens = opening && (opening.channels || returnTo !== undefined)
+      const payload = opens ? opening.open(proof, returnTo ?? '') : charge
       const said = writeObject({ challenge, payload, ...(source !== undefined && { source }) })
       return { fields: [[fieldOf(offer.echo['header']), `Payment ${said}`]] }
     },
@@ -125,6 +127,14 @@ export function mpp(settings: MppSettings): Mpp {
       if (!words) return { fields: [] }
       const said = writeObject(sayReceipt(receipt, offer.id, words.method))
       return { fields: [['Payment-Receipt', said]] }
+    },
+
+    writeChannel(receipt): Message {
+      const { rail, network } = receipt
+      const form = forms.find((one) => one.rail === rail && one.networks.includes(network))
+      if (!form?.sessions) return { fields: [] }
+      const body = sayChannel(receipt, form.sessions.method)
+      return { fields: [['Payment-Receipt', writeObject(body)]], body }
     },
 
     readReceipt({ fields }, offer) {

@@ -60,10 +60,22 @@ export interface Sessions {
   readonly method: string
   /** The words that offer one for what a challenge asks for; undefined where it cannot be had for these terms. */
   write(terms: Terms, use: SessionUse): Words | undefined
-  /** What a payload does, its proof checked; a sentence what is wrong with it. `terms` are what its challenge asked for. */
-  read(payload: JsonObject, request: JsonObject, terms?: Terms): SessionSaid | string
+  /**
+   * What a payload does, its proof checked; a sentence what is wrong with it, also where the challenge is for another part of the same
+   * method. `terms` are what its challenge asked for, `source` is who pays, as a DID.
+   */
+  read(
+    payload: JsonObject,
+    request: JsonObject,
+    terms?: Terms,
+    source?: string,
+  ): SessionSaid | string
   /** The payload that opens one. */
   open(proof: unknown, returnTo: string): JsonObject
+  /** The payload that tops one up, where that says more than a payment. */
+  topUp?(proof: unknown, channel: string): JsonObject
+  /** Its deposits lie in channels and are drawn on by vouchers: nobody must be told where what is left goes back to. */
+  readonly channels?: true
 }
 
 /** What is bought for the payment, and what is drawn of it at a time. */

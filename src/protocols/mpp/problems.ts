@@ -9,6 +9,20 @@ export const MALFORMED = 'malformed-credential'
 /** Why its payload could not. */
 export const PAYLOAD = 'invalid-payload'
 
+/** Why what is done with a session is refused, by the words of rails and of those who keep sessions. */
+const reasons: Readonly<Record<string, string>> = {
+  'session-not-found': 'lightning/session-not-found',
+  'session-closed': 'lightning/session-closed',
+  'session-exhausted': 'lightning/insufficient-balance',
+  'invalid-signature': 'session/invalid-signature',
+  'signer-mismatch': 'session/signer-mismatch',
+  'amount-exceeds-deposit': 'session/amount-exceeds-deposit',
+  'delta-too-small': 'session/delta-too-small',
+  'channel-not-found': 'session/channel-not-found',
+  'channel-finalized': 'session/channel-finalized',
+  'insufficient-balance': 'session/insufficient-balance',
+}
+
 /** The words of MPP for refusals of ours that have one. */
 const types: Readonly<Partial<Record<Code, string>>> = {
   'payment-required': 'payment-required',
@@ -29,6 +43,7 @@ const types: Readonly<Partial<Record<Code, string>>> = {
 /** The type of a problem, as MPP names it. */
 export function typeOf({ code, reason }: Pick<Problem, 'code' | 'reason'>): string {
   if (reason === MALFORMED || reason === PAYLOAD) return PROBLEMS + reason
+  if (reason !== undefined && Object.hasOwn(reasons, reason)) return PROBLEMS + reasons[reason]
   const rest = problems[code].status < 500 ? 'bad-request' : 'internal-payment-error'
   return PROBLEMS + (types[code] ?? rest)
 }

@@ -65,6 +65,7 @@ const words = {
   'token-invalid': 'invalid_token',
   'token-insufficient': 'insufficient_scope',
   'token-exhausted': undefined,
+  'session-closed': undefined,
   'rate-limited': undefined,
   internal: undefined,
 } satisfies Record<Code, string | undefined>

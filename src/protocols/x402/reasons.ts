@@ -31,6 +31,7 @@ const words = {
   'token-invalid': 'token_invalid',
   'token-insufficient': 'token_insufficient',
   'token-exhausted': 'token_exhausted',
+  'session-closed': 'session_closed',
   'rate-limited': 'rate_limited',
   internal: 'unexpected_error',
 } satisfies Record<Code, string>
