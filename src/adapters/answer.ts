@@ -113,7 +113,11 @@ export function createWriter(
         : refusalsOf(problem)
       const status = by?.statuses?.[code] ?? problems[code].status
       const breakdown = challenge?.breakdown && { breakdown: challenge.breakdown }
-      const told = writeProblem(problem, request, status)
+      const type = by?.typeOf?.(problem)
+      const told = {
+        ...writeProblem(problem, request, status),
+        ...(type !== undefined && { type }),
+      }
       const body = Object.assign({}, ...said.bodies, breakdown, told) as object
       return withBody(status, 'application/problem+json', body, [...said.fields.flat(), ...rest])
     },

@@ -5,7 +5,9 @@ import type { TestContext } from 'node:test'
 import type { JsonObject } from '../core/json.ts'
 import type { Ledger } from '../core/ports.ts'
 import { memory } from '../ledger/memory.ts'
+import { verifyBooks } from '../ledger/verify.ts'
 import { mpp } from '../protocols/mpp/index.ts'
+import { PROBLEMS } from '../protocols/mpp/problems.ts'
 import { readChallenges } from '../protocols/mpp/fields.ts'
 import { createChannelRail, createEscrow, createPurse } from './escrow.test.ts'
 import type { Escrow, Purse } from './escrow.test.ts'
@@ -14,6 +16,7 @@ import { meterOf } from './meter.ts'
 import { toll } from './node.ts'
 import type { Routes } from './routes.ts'
 import { createSeller } from './seller.ts'
+import type { OpenSeller } from './seller.ts'
 import { SECRET } from './shop.test.ts'
 
 const routes: Routes = {
@@ -35,6 +38,7 @@ interface Shop {
   readonly origin: string
   readonly escrow: Escrow
   readonly ledger: Ledger
+  readonly seller: OpenSeller
   readonly ask: (path?: string) => Promise<Asked>
   readonly send: (
     asked: Asked,
@@ -84,6 +88,7 @@ async function open(
     origin,
     escrow,
     ledger,
+    seller,
     async ask(path = '/words') {
       const { headers } = await fetch(origin + path)
       const [first] = readChallenges(headers.get('www-authenticate') ?? '')
@@ -149,5 +154,252 @@ describe('a channel', () => {
     assert.equal(done.body['status'], 'closed')
     assert.equal(done.receipt?.['spent'], '550000')
     assert.equal(shop.escrow.channels.get(purse.channel)?.collected, 550_000n)
+  })
+
+  test('that is used up within a stream asks for a voucher, waits for it, and goes on', async (t) => {
+    const shop = await open(t)
+    const { purse, asked } = await shop.opened()
+    const stream = await shop.send(asked, purse.voucher(200_000n), '/words?n=4')
+    assert.ok(stream.body)
+    let text = ''
+    for await (const chunk of stream.body) {
+      text += Buffer.from(chunk).toString()
+      if (!/need-voucher/.test(text) || /receipt/.test(text)) continue
+      const need = told(text, 'payment-need-voucher')
+      assert.deepEqual(need, {
+        channelId: `0x${purse.channel}`,
+        requiredCumulative: '300000',
+        acceptedCumulative: '200000',
+        deposit: '5000000',
+      })
+      const more = await shop.say(asked, purse.voucher(400_000n), '/words', 'HEAD')
+      assert.equal(more.status, 200)
+      assert.equal(more.text, '')
+      assert.equal(more.receipt?.['acceptedCumulative'], '400000')
+    }
+    assert.match(
+      text,
+      /word 1\n\nevent: payment-need-voucher\n.*\n\ndata: word 2\n\ndata: word 3\n/,
+    )
+    const last = told(text, 'payment-receipt')
+    assert.deepEqual([last?.['spent'], last?.['units']], ['400000', 4])
+    assert.match(text, /event: payment-receipt\ndata: .*\n\n$/)
+  })
+
+  test('is taken by any process that shares the books, and a stream of another hears of it', async (t) => {
+    const shop = await open(t)
+    const other = await open(t, shop)
+    const { purse, asked } = await shop.opened()
+    const stream = await shop.send(asked, purse.voucher(100_000n), '/words?n=2')
+    assert.ok(stream.body)
+    let text = ''
+    for await (const chunk of stream.body) {
+      text += Buffer.from(chunk).toString()
+      if (!/need-voucher/.test(text) || /receipt/.test(text)) continue
+      const there = { ...asked, realm: '127.0.0.1' }
+      const more = await other.say(there, purse.voucher(200_000n), '/words', 'HEAD')
+      assert.equal(more.status, 200)
+    }
+    assert.equal(told(text, 'payment-receipt')?.['spent'], '200000')
+  })
+
+  test('pays a retry by the same voucher as far as it goes, and nothing by an older one', async (t) => {
+    const shop = await open(t)
+    const { purse, asked } = await shop.opened()
+    const old = purse.voucher(250_000n)
+    assert.equal((await shop.say(asked, old, '/page')).text, 'page')
+    const best = purse.voucher(750_000n)
+    for (const spent of ['500000', '750000']) {
+      const said = await shop.say(asked, best, '/page')
+      assert.deepEqual([said.text, said.receipt?.['spent']], ['page', spent])
+    }
+    const over = await shop.say(asked, best, '/page')
+    assert.equal(over.status, 402)
+    assert.equal(over.body['type'], `${PROBLEMS}session/insufficient-balance`)
+    assert.equal(over.receipt, undefined)
+    const leaked = await shop.say(asked, old, '/page')
+    assert.deepEqual([leaked.status, leaked.body['status']], [200, 'ok'])
+    assert.equal(leaked.receipt?.['spent'], '750000')
+    assert.equal((await shop.say(asked, purse.voucher(1_000_000n), '/page')).text, 'page')
+  })
+
+  test('is nobody’s but of whoever signs for it, and promises no more than lies there', async (t) => {
+    const shop = await open(t)
+    const mine = await shop.opened(100_000n)
+    const other = await shop.opened(100_000n)
+    const { purse, asked } = mine
+    const forged = {
+      ...purse.voucher(900_000n),
+      signature: purse.voucher(800_000n)['signature'] ?? '',
+    }
+    const stolen = { ...other.purse.voucher(900_000n), channelId: `0x${purse.channel}` }
+    const wrong: readonly (readonly [JsonObject, number, string])[] = [
+      [forged, 402, 'invalid-signature'],
+      [stolen, 402, 'invalid-signature'],
+      [{ ...forged, action: 'close' }, 402, 'invalid-signature'],
+      // Also one that promises less than before.
+      [{ ...stolen, cumulativeAmount: '0' }, 402, 'invalid-signature'],
+      [purse.voucher(5_000_001n), 402, 'amount-exceeds-deposit'],
+      [createPurse().voucher(1n), 410, 'channel-not-found'],
+      [createPurse().close(1n), 410, 'channel-not-found'],
+    ]
+    for (const [payload, status, word] of wrong)
+      for (const method of ['GET', 'HEAD']) {
+        const said = await shop.say(asked, payload, '/page', method)
+        assert.equal(said.status, status, `${method} ${JSON.stringify(payload)}`)
+        if (method === 'GET') assert.equal(said.body['type'], `${PROBLEMS}session/${word}`)
+        assert.equal(said.receipt, undefined)
+      }
+    for (const [id, lying] of shop.escrow.channels)
+      assert.deepEqual(
+        [lying.best.cumulative, lying.last, lying.collected],
+        [100_000n, undefined, undefined],
+        id,
+      )
+    assert.equal((await shop.say(asked, purse.voucher(350_000n), '/page')).text, 'page')
+  })
+
+  test('serves copies and streams that come at once no further than its voucher goes', async (t) => {
+    const shop = await open(t)
+    const { purse, asked } = await shop.opened()
+    const copies = await Promise.all(
+      Array.from({ length: 8 }, () => shop.say(asked, purse.voucher(600_000n), '/page')),
+    )
+    assert.equal(copies.filter(({ text }) => text === 'page').length, 2)
+    const both = [1_000_000n, 1_100_000n].map((cumulative) =>
+      shop.send(asked, purse.voucher(cumulative), '/words?n=9'),
+    )
+    const streams = await Promise.all(both)
+    let words = 0
+    let isEnough = false
+    await Promise.all(
+      streams.map(async ({ body }) => {
+        for await (const chunk of body ?? []) {
+          const text = Buffer.from(chunk).toString()
+          words += text.match(/word/g)?.length ?? 0
+          if (/need-voucher/.test(text)) {
+            if (isEnough) continue
+            // Between them they may have what the better voucher promises beyond the two pages: six words.
+            assert.ok(words <= 6, `${words} words`)
+            isEnough = true
+            await shop.say(asked, purse.voucher(5_000_000n), '/words', 'HEAD')
+          }
+        }
+      }),
+    )
+    assert.ok(words >= 9 && isEnough)
+  })
+
+  test('is topped up by a fresh challenge, by a payment into the same channel alone', async (t) => {
+    const shop = await open(t)
+    const { purse, asked } = await shop.opened()
+    const full = await shop.say(asked, purse.voucher(5_000_000n), '/words', 'HEAD')
+    assert.equal(full.status, 200)
+    const topUp = purse.topUp(5_000_000n)
+    const fresh = await shop.ask()
+    for (let i = 0; i < 2; i++) {
+      const said = await shop.say(fresh, topUp)
+      assert.deepEqual([said.status, said.body['status']], [200, 'ok'], said.text)
+    }
+    assert.equal(shop.escrow.channels.get(purse.channel)?.deposit, 10_000_000n)
+    const spent = await shop.say(asked, purse.voucher(6_000_000n), '/words?n=55')
+    assert.equal(told(spent.text, 'payment-receipt')?.['spent'], '5500000')
+    assert.match(spent.text, /word 54/)
+    const nobody = await shop.say(await shop.ask(), createPurse().topUp(5_000_000n))
+    assert.equal(nobody.status, 410)
+    const elsewhere = await shop.say(await shop.ask('/other'), purse.topUp(5_000_000n), '/other')
+    assert.equal(elsewhere.status, 402)
+    assert.equal(shop.escrow.channels.get(purse.channel)?.deposit, 10_000_000n)
+    const done = await shop.say(asked, purse.close(5_500_000n))
+    assert.equal(done.receipt?.['spent'], '5500000', done.text)
+  })
+
+  test('is closed by a voucher over what was spent, once, and drawn on no more', async (t) => {
+    const shop = await open(t)
+    const { purse, asked } = await shop.opened()
+    assert.equal((await shop.say(asked, purse.voucher(1_000_000n), '/page')).text, 'page')
+    const short = await shop.say(asked, purse.close(249_999n))
+    assert.equal(short.status, 402)
+    assert.match(String(short.body['detail']), /250000/)
+    // It goes on as before.
+    assert.equal((await shop.say(asked, purse.voucher(1_000_000n), '/page')).text, 'page')
+    const done = await shop.say(asked, purse.close(500_000n))
+    assert.deepEqual([done.status, done.body['spent']], [200, '500000'])
+    const again = await shop.say(asked, purse.close(500_000n))
+    assert.deepEqual([again.status, again.body], [200, done.body])
+    assert.equal(shop.escrow.channels.get(purse.channel)?.collected, 500_000n)
+    for (const payload of [purse.voucher(1_000_000n), purse.voucher(2_000_000n)]) {
+      const late = await shop.say(asked, payload, '/page')
+      assert.deepEqual([late.status, late.receipt], [410, undefined])
+      assert.equal(late.body['type'], `${PROBLEMS}session/channel-finalized`)
+    }
+    const reopened = await shop.say(asked, purse.open(5_000_000n, 0n))
+    assert.equal(reopened.status, 410)
+    const late = await shop.say(await shop.ask(), purse.topUp(5_000_000n))
+    assert.equal(late.status, 410)
+    assert.deepEqual((await verifyBooks(shop.ledger)).problems, [])
+  })
+
+  test('is closed with a voucher beyond what was spent, and all that it promises is charged', async (t) => {
+    const shop = await open(t)
+    const { purse, asked } = await shop.opened()
+    assert.equal((await shop.say(asked, purse.voucher(250_000n), '/page')).text, 'page')
+    const done = await shop.say(asked, purse.close(700_000n), '/words', 'HEAD')
+    assert.equal(done.receipt?.['spent'], '700000')
+    const [drawn] = await shop.ledger.balances('drawn/purse')
+    assert.equal(drawn?.posted, 7n * 10n ** 17n)
+    // All of it: nothing is left that could go back.
+    const whole = await shop.opened()
+    const all = await shop.say(whole.asked, whole.purse.close(5_000_000n))
+    assert.deepEqual([all.status, all.receipt?.['spent']], [200, '5000000'], all.text)
+    assert.equal(shop.escrow.channels.get(whole.purse.channel)?.collected, 5_000_000n)
+  })
+
+  test('is not closed while a request draws on it', async (t) => {
+    const shop = await open(t)
+    const { purse, asked } = await shop.opened()
+    const stream = await shop.send(asked, purse.voucher(100_000n), '/words?n=2')
+    const reader = stream.body?.getReader()
+    await reader?.read()
+    const busy = await shop.say(asked, purse.close(200_000n))
+    assert.equal(busy.status, 409, busy.text)
+    await shop.say(asked, purse.voucher(200_000n), '/words', 'HEAD')
+    while (!(await reader?.read())?.done);
+    const done = await shop.say(asked, purse.close(200_000n))
+    assert.deepEqual([done.status, done.receipt?.['spent']], [200, '200000'], done.text)
+  })
+
+  test('is bound to its host, and to where its plan is taken', async (t) => {
+    const shop = await open(t)
+    const { purse, asked } = await shop.opened()
+    const realm = await shop.say(
+      { ...asked, realm: 'other.test' },
+      purse.voucher(250_000n),
+      '/page',
+    )
+    assert.equal(realm.status, 402)
+    const route = await shop.say(asked, purse.voucher(250_000n), '/other')
+    assert.equal(route.status, 403)
+    assert.equal((await shop.say(asked, purse.voucher(250_000n), '/page')).text, 'page')
+    // An opening answers one challenge, and its deposit is as large as that asks.
+    const small = await shop.say(await shop.ask(), createPurse().open(1_000_000n, 0n))
+    assert.equal(small.status, 402)
+    const changed = { ...(await shop.ask()), expires: '2099-01-01T00:00:00Z' }
+    assert.equal((await shop.say(changed, createPurse().open(5_000_000n, 0n))).status, 402)
+  })
+
+  test('is not refunded but by its end, which the operator may order too', async (t) => {
+    const shop = await open(t)
+    const { purse, asked } = await shop.opened()
+    assert.equal((await shop.say(asked, purse.voucher(500_000n), '/page')).text, 'page')
+    const [sale] = (await shop.ledger.under('escrow/', '', 1)).map(({ key }) => key)
+    const one = await shop.seller.gate.refund({ key: sale ?? '', idempotencyKey: 'a' })
+    assert.equal(one.kind === 'denied' && one.code, 'rail-unable')
+    const all = await shop.seller.gate.refundRest({ account: purse.channel })
+    assert.equal(all.kind, 'refunded', all.kind)
+    const back = all.kind === 'refunded' ? all.parts.map(({ amount }) => amount.amount) : []
+    // The best voucher is what the network gives its payee.
+    assert.deepEqual(back, [4_500_000n])
+    assert.equal((await shop.say(asked, purse.voucher(750_000n), '/page')).status, 410)
   })
 })

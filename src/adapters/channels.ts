@@ -6,19 +6,12 @@ import type { Clock, Protocol, Refusal } from '../core/ports.ts'
 import type { Problem } from '../core/problem.ts'
 import { problem } from '../core/problem.ts'
 import type { ChannelReceipt, Channels, Drawn, Voucher } from '../core/voucher.ts'
-import type { Attended, SessionAsk, SessionParts } from './sessions.ts'
-import { begin, grantFor } from './sessions.ts'
-
-/** What became of a channel by a request that is answered here. */
-export interface Stood {
-  readonly drawn: Drawn
-  /** Where the outside world keeps what was paid in, or the end. */
-  readonly reference?: string
-}
+import type { Attended, SessionAsk, SessionParts, Stood } from './session.ts'
+import { begin, grantFor } from './session.ts'
 
 /** Whether the session is a channel: its payer lets more be drawn as it goes. */
-export function isChannel({ voucher }: Session, account?: Account): boolean {
-  return voucher !== undefined || account?.isChannel === true
+export function isChannel(session: Session, account?: Account): boolean {
+  return session.isChannel === true || account?.isChannel === true
 }
 
 /**
@@ -43,9 +36,12 @@ export async function attendChannel(
   if (!voucher) return unsigned
   const drawn = await parts.gate.channels.accept(id, voucher)
   if ('code' in drawn) return drawn
-  return isBare || voucher.cumulative < drawn.accepted
-    ? accepted({ drawn })
-    : enter(ask, account, plan)
+  return isBare || !isPaying(voucher, drawn) ? accepted({ drawn }) : enter(ask, account, plan)
+}
+
+/** Whether its sender may draw for it: an old voucher may have leaked, and one that was collected stands on the chain for all to see. */
+function isPaying({ cumulative }: Voucher, { accepted, proves }: Drawn): boolean {
+  return cumulative >= accepted && proves !== false
 }
 
 /** The deposit buys the plan; its first voucher may pay for the request that comes with it. */
@@ -67,7 +63,7 @@ async function open(
   const drawn = await gate.channels.accept(account.id, voucher)
   if ('code' in drawn) return drawn
   const isSpent = voucher.cumulative <= drawn.spent + drawn.held
-  return isBare || isSpent || voucher.cumulative < drawn.accepted
+  return isBare || isSpent || !isPaying(voucher, drawn)
     ? accepted({ drawn, reference: receipt.reference })
     : enter(ask, account, plan)
 }

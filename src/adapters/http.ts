@@ -49,7 +49,7 @@ import type { Route, Routes } from './routes.ts'
 import { askedOf, createDirectory, openShop } from './services.ts'
 import type { Streamed } from './session-stream.ts'
 import { attend } from './sessions.ts'
-import type { SessionAsk } from './sessions.ts'
+import type { SessionAsk } from './session.ts'
 import { holderOf, taskService } from './tasks.ts'
 import type { Lasting } from './tasks.ts'
 
@@ -847,8 +847,7 @@ export function createDoor(seller: Seller, routes: Routes): Door {
   }
 
   function tellerOf({ session }: Visit, by: Protocol): Teller | undefined {
-    const isChannel = session?.voucher !== undefined
-    return isChannel ? createTeller(session, by, gate.channels, clock) : undefined
+    return session?.isChannel ? createTeller(session, by, gate.channels, clock) : undefined
   }
 
   function go(

@@ -1,38 +1,15 @@
-import type { Credential, Session } from '../core/credential.ts'
-import type { JsonObject } from '../core/json.ts'
 import type { Account, Plan } from '../core/plan.ts'
-import type { Ask, Gate, Refusal } from '../core/ports.ts'
+import type { Refusal } from '../core/ports.ts'
 import type { Problem } from '../core/problem.ts'
 import { problem } from '../core/problem.ts'
-import type { Receipt } from '../core/receipt.ts'
 import type { RestOutcome } from '../core/refund.ts'
-import { grantOf, isSession, rightsOf } from '../gate/plans.ts'
 import { attendChannel, isChannel } from './channels.ts'
-import type { Stood } from './channels.ts'
+import { begin, grantFor } from './session.ts'
+import type { Attended, SessionAsk, SessionParts } from './session.ts'
 
 /** When to ask again whether what is left has gone back. */
 const CLOSE_RETRY_MS = 1_000
 const MSAT_PER_SAT = 1_000n
-
-/** What sessions are served with. */
-export interface SessionParts {
-  readonly gate: Pick<Gate, 'sell' | 'accounts' | 'channels' | 'refundRest'>
-  readonly plans: ReadonlyMap<string, Plan>
-}
-
-/** A request that comes by a session. */
-export type SessionAsk = Ask & { readonly credential: Credential & { readonly session: Session } }
-
-/** What becomes of it: let in with the grant of its session, or answered here without any work. */
-export type Attended =
-  | { readonly kind: 'enter'; readonly credential: Credential }
-  | {
-      readonly kind: 'said'
-      readonly body: JsonObject
-      readonly receipt?: Receipt
-      /** How a channel stands by it. */
-      readonly stood?: Stood
-    }
 
 /**
  * Attends to what a payer does with a session. Who sends it has proved to know the preimage. An account is a session only if it
@@ -55,23 +32,6 @@ export async function attend(
   if (account.revoked) return closed
   if (session.act === 'top-up') return await topUp(ask, plan, parts)
   return { kind: 'enter', credential: { session, grant: grantFor(account, plan) } }
-}
-
-/** The payment that opens it buys the plan, into an account that is named after it. */
-export function begin({ credential, sale }: SessionAsk): Attended | Problem {
-  const { plan } = sale
-  if (!plan || !isSession(sale)) return unsold
-  const grant = { id: credential.session.id, rights: rightsOf(plan) }
-  return { kind: 'enter', credential: { ...credential, grant } }
-}
-
-/** The grant of an account that stands. */
-export function grantFor(
-  { id, expiresAt, payerKeys }: Account,
-  plan: Plan,
-): NonNullable<Credential['grant']> {
-  const rights = payerKeys ? { ...plan.rights, payerKeys } : plan.rights
-  return grantOf({ ...plan, rights }, id, expiresAt)
 }
 
 async function topUp(
@@ -127,10 +87,6 @@ const unknown = problem('proof-invalid', 'There is no session of this name here.
 const closed = problem('token-exhausted', 'The session is closed. Open a new one.', {
   reason: 'session-closed',
 })
-const unsold = problem(
-  'credential-unsupported',
-  'No session is sold here. Nothing was taken; pay one of the offers given here.',
-)
 const otherPlan = problem(
   'credential-unsupported',
   'The session is topped up where it was opened, and this sells something else. Nothing was taken.',

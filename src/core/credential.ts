@@ -28,7 +28,9 @@ export interface Session {
   readonly rail: string
   /** The challenge beside it, by which its receipts name it. */
   readonly challenge?: string
-  /** By which its payer lets more of it be drawn, where the rail works by vouchers. Its signature is not checked yet. */
+  /** Its deposits lie in a channel, and it is drawn on as far as vouchers go. */
+  readonly isChannel?: true
+  /** By which its payer lets more of a channel be drawn. Its signature is not checked yet. */
   readonly voucher?: Voucher
   /** What a unit costs in satoshis, as the payer was told: only for telling him again. */
   readonly unitSat?: bigint

@@ -9,7 +9,7 @@ import type { Receipt } from './receipt.ts'
 import type { RefundOrder, RefundOutcome, RestOrder, RestOutcome } from './refund.ts'
 import type { Resource } from './resource.ts'
 import type { Tasks } from './task.ts'
-import type { ChannelReceipt, Channels, Vouchers } from './voucher.ts'
+import type { ChannelReceipt, Channels, Voucher, Vouchers } from './voucher.ts'
 
 /** Time, as a parameter. */
 export interface Clock {
@@ -90,6 +90,8 @@ export interface Protocol {
   isAsked?(asker: Fields): boolean
   /** The status of a refusal of a credential of its own, where that is not the one of the table of problems. */
   readonly statuses?: Readonly<Partial<Record<Code, number>>>
+  /** The type of a refusal of a credential of its own (RFC 9457), where the protocol has a name for why; ours if undefined. */
+  typeOf?(problem: Problem): string | undefined
 }
 
 /** How a line of a challenge stands among the lines of other protocols in one 402. */
@@ -331,8 +333,20 @@ export interface Wallet<D = unknown, P = unknown> {
   expiresAt(proof: P): number
   /** Who pays with this proof, as an honest receipt names the payer. */
   payer?(proof: P): string
+  /** There where what it pays are deposits into a channel. */
+  readonly channels?: ChannelSigner<D, P>
   /** Looks whether the proof was used: `paid`, `dead` (it never can be any more), or `open`. */
   outcome?(offer: Offer<D>, proof: P): Promise<'paid' | 'dead' | 'open'>
+}
+
+/** A payer's half of channels. A channel is named as by the seller: 64 hex digits. */
+export interface ChannelSigner<D = unknown, P = unknown> {
+  /** The channel that the deposit goes into. */
+  idOf(proof: P): string
+  /** Signs away so much of all that was paid in, over all time. */
+  sign(offer: Offer<D>, channel: string, cumulative: bigint): Promise<Voucher>
+  /** Makes the proof of a further deposit; `deposited` is what was paid in before. */
+  topUp(offer: Offer<D>, channel: string, deposited: bigint): Promise<P>
 }
 
 /** One leg of a transfer: out of one account into another. */

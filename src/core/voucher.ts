@@ -14,6 +14,11 @@ export interface Allowance {
   readonly accepted: bigint
   /** What was paid in: no voucher may promise more. */
   readonly deposit: bigint
+  /**
+   * Of `accept`: whether the voucher shows its sender to be the payer. False for one that has been public on chain since it was
+   * collected: anybody may send it again.
+   */
+  readonly proves?: boolean
 }
 
 /**

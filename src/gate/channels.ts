@@ -55,6 +55,7 @@ export function createChannels(
       ...{ accepted: allowance.accepted, deposit: allowance.deposit, spent },
       held: unitsFor(channel, posted + pending) - spent,
       needed: unitsFor(channel, posted + pending + asked),
+      ...(allowance.proves !== undefined && { proves: allowance.proves }),
     }
   }
 
@@ -74,7 +75,10 @@ export function createChannels(
 
   /** Charges what a voucher promises beyond what was drawn. */
   async function fill({ account }: Open, { cumulative }: Voucher, spent: bigint): Promise<boolean> {
-    const most = boughtBy(account.channel, cumulative)
+    const { channel } = account
+    const bought = boughtBy(channel, cumulative)
+    // Where a unit of the asset is finer than one of the account, what is rounded away must not go back.
+    const most = unitsFor(channel, bought) < cumulative ? bought + 1n : bought
     return most <= spent || (await accounts.drawLast(account, most - spent, most))
   }
 
@@ -106,6 +110,7 @@ export function createChannels(
     const { id } = open.account
     const taken = await open.vouchers.accept(id, voucher, true)
     if ('code' in taken) return taken
+    if (taken.proves === false) return known
     const { spent, held } = await drawnOf(open, taken)
     if (voucher.cumulative < spent + held) return held > 0n ? atWork : tooLittle(spent)
     if (held > 0n) return atWork
@@ -152,6 +157,11 @@ const unknown = problem(
 const finalized = problem('session-closed', 'The channel is closed. Open a new one.', {
   reason: 'channel-finalized',
 })
+const known = problem(
+  'proof-invalid',
+  'This voucher was collected and is known to everybody. Close the channel with one that promises a little more.',
+  { reason: 'insufficient-balance' },
+)
 const atWork = problem(
   'payment-in-flight',
   'Requests that draw on this channel are being worked on. Close it when they have ended.',

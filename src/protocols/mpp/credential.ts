@@ -8,7 +8,7 @@ import { REQUEST_CHARS_MAX, checkAsked, offerOf, realmOf } from './challenge.ts'
 import type { Asked } from './challenge.ts'
 import { readObject, writeObject } from './encode.ts'
 import { SESSION } from './part.ts'
-import type { Forms, SessionSaid } from './part.ts'
+import type { Forms, SessionSaid, Sessions } from './part.ts'
 import { MALFORMED, PAYLOAD } from './problems.ts'
 
 /** Longest name of a payer that is read, in characters. */
@@ -73,7 +73,7 @@ function takeSession(
   for (const one of able) {
     const said = one.read(payload, request, found?.offer, source)
     if (typeof said !== 'string')
-      return { ...said, ...named(said, asked), ...(found && { offer: found.offer }) }
+      return { ...said, ...named(said, asked, one), ...(found && { offer: found.offer }) }
     // Of several parts of one method the first says why not.
     why ||= said
   }
@@ -81,8 +81,12 @@ function takeSession(
 }
 
 /** With the challenge that its receipts name. */
-function named({ session }: SessionSaid, { id }: Asked): Pick<SessionSaid, 'session'> {
-  return { session: { ...session, challenge: id } }
+function named(
+  { session }: SessionSaid,
+  { id }: Asked,
+  { channels }: Sessions,
+): Pick<SessionSaid, 'session'> {
+  return { session: { ...session, challenge: id, ...(channels && { isChannel: true }) } }
 }
 
 /** Older clients and JSON-RPC write as objects what is text over HTTP. */

@@ -15,7 +15,7 @@ import { readObject, writeObject } from './encode.ts'
 import { CREDENTIAL_CHARS_MAX, isOurs, readChallenges, readCredentials } from './fields.ts'
 import { LAST, OWN_FIELD, SESSION, createTurn, formsOf, sayOffers, sayTerms } from './part.ts'
 import type { Asking, Mpp, MppSettings } from './part.ts'
-import { codeOf } from './problems.ts'
+import { codeOf, sessionTypeOf } from './problems.ts'
 import { RECEIPT_CHARS_MAX, readSaid, sayChannel, sayReceipt } from './receipt.ts'
 
 /**
@@ -65,6 +65,7 @@ export function mpp(settings: MppSettings): Mpp {
       const isSpare = line.includes(`intent="${SESSION}"`) || isSaid(line, all)
       return isSpare ? { place, lean: '' } : { place }
     },
+    typeOf: sessionTypeOf,
     isAsked: (asker) => readAccept(asker.get(ACCEPT_FIELD)) !== undefined,
 
     writeChallenge({ offers, plan }, asker) {

@@ -20,6 +20,7 @@ const reasons: Readonly<Record<string, string>> = {
   'delta-too-small': 'session/delta-too-small',
   'channel-not-found': 'session/channel-not-found',
   'channel-finalized': 'session/channel-finalized',
+  'close-requested': 'session/channel-finalized',
   'insufficient-balance': 'session/insufficient-balance',
 }
 
@@ -43,9 +44,16 @@ const types: Readonly<Partial<Record<Code, string>>> = {
 /** The type of a problem, as MPP names it. */
 export function typeOf({ code, reason }: Pick<Problem, 'code' | 'reason'>): string {
   if (reason === MALFORMED || reason === PAYLOAD) return PROBLEMS + reason
-  if (reason !== undefined && Object.hasOwn(reasons, reason)) return PROBLEMS + reasons[reason]
+  const named = sessionTypeOf({ ...(reason !== undefined && { reason }) })
+  if (named !== undefined) return named
   const rest = problems[code].status < 500 ? 'bad-request' : 'internal-payment-error'
   return PROBLEMS + (types[code] ?? rest)
+}
+
+/** The same where something is wrong with what is done with a session: what a payer does next hangs on it. */
+export function sessionTypeOf({ reason }: Pick<Problem, 'reason'>): string | undefined {
+  const known = reason !== undefined && Object.hasOwn(reasons, reason)
+  return known ? PROBLEMS + reasons[reason] : undefined
 }
 
 /** Our word for a type, so that a payer knows whether to pay anew. */
