@@ -88,6 +88,7 @@ async function close(
   const closed = await gate.channels.close(id, voucher)
   if ('code' in closed) return closed
   const { reference, ...drawn } = closed
+  // Nothing is served by it.
   const body = { status: 'closed', spent: drawn.spent.toString(), reference }
   return { kind: 'said', body, stood: { drawn, reference } }
 }

@@ -5,8 +5,8 @@ import { hash, randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import { isObject } from '../core/json.ts'
 import type { JsonObject } from '../core/json.ts'
-import type { Terms } from '../core/offer.ts'
-import type { Rail } from '../core/ports.ts'
+import type { Offer, Terms } from '../core/offer.ts'
+import type { Rail, Wallet } from '../core/ports.ts'
 import { problem } from '../core/problem.ts'
 import type { Problem } from '../core/problem.ts'
 import type { Voucher } from '../core/voucher.ts'
@@ -65,7 +65,7 @@ export interface Purse {
 
 export function createPurse(): Purse {
   const secret = randomBytes(16).toString('hex')
-  const channel = hash('sha256', `channel of ${secret}`)
+  const channel = channelOf(secret)
   const say = (action: string, cumulative: bigint): JsonObject => ({
     ...{ action, channelId: `0x${channel}`, cumulativeAmount: cumulative.toString() },
     signature: sign(secret, channel, cumulative).signature,
@@ -87,8 +87,11 @@ const form: MppForm = {
   networks: [NETWORK],
   writeDetails: () => ({ method: METHOD, intent: 'session' }),
   readDetails: (said) => readWords(said),
-  writeProof: () => ({}),
-  readProof: () => 'Nothing is charged here.',
+  writeProof: (proof) => writePayload(proof as Proof),
+  readProof: (said) => {
+    const read = isObject(said) ? readPayload(said) : 'No proof.'
+    return typeof read === 'string' ? read : (read.proof ?? 'No proof.')
+  },
   reasons: {},
   sessions: {
     method: METHOD,
@@ -106,8 +109,53 @@ const form: MppForm = {
       return { method: METHOD, intent: 'session', request }
     },
     read: readPayload,
-    open: () => ({}),
+    open: (proof) => writePayload(proof as Proof),
   },
+}
+
+function writePayload({ channel, secret, nonce, value, voucher }: Proof): JsonObject {
+  return {
+    ...{ action: voucher ? 'open' : 'topUp', channelId: `0x${channel}`, secret, nonce },
+    value: value.toString(),
+    ...(voucher && { cumulativeAmount: `${voucher.cumulative}`, signature: voucher.signature }),
+  }
+}
+
+/** A payer's wallet. `signed` are the sums of its vouchers, in the order of their signing. */
+export function createChannelWallet(
+  secretOf: () => string = () => randomBytes(16).toString('hex'),
+): Wallet<unknown, Proof> & { readonly signed: bigint[] } {
+  const secrets = new Map<string, string>()
+  const signed: bigint[] = []
+  const pay = (secret: string, offer: Offer): Omit<Proof, 'voucher'> => {
+    const channel = channelOf(secret)
+    secrets.set(channel, secret)
+    return { channel, secret, nonce: randomBytes(8).toString('hex'), value: offer.amount.amount }
+  }
+  return {
+    signed,
+    rail: RAIL,
+    local: true,
+    forms: { mpp: form as never },
+    refuses: () => undefined,
+    expiresAt: () => Date.now() + 60_000,
+    async pay(offer) {
+      const paid = pay(secretOf(), offer)
+      return { ...paid, voucher: sign(paid.secret, paid.channel, 0n) }
+    },
+    channels: {
+      idOf: ({ channel }) => channel,
+      async sign(_, channel, cumulative) {
+        signed.push(cumulative)
+        return sign(secrets.get(channel) ?? secretOf(), channel, cumulative)
+      },
+      topUp: async (offer, channel) => pay(secrets.get(channel) ?? secretOf(), offer),
+    },
+  }
+}
+
+function channelOf(secret: string): string {
+  return hash('sha256', `channel of ${secret}`)
 }
 
 function readWords({ method, intent, request }: Words): Terms | string {

@@ -612,7 +612,11 @@ export function createDoor(seller: Seller, routes: Routes): Door {
     const { receipt, stood } = attended
     const { drawn, ...rest } = stood ?? {}
     const told =
-      drawn && createTeller(credential.session, by, gate.channels, clock)?.write(drawn, rest)
+      drawn &&
+      createTeller(credential.session, by, gate.channels, clock)?.write(drawn, {
+        units: 0n,
+        ...rest,
+      })
     const fields = told?.fields ?? receiptFields(by, receipt, credential.offer)
     return { kind: 'answer', answer: shaped(incoming, answerOf(said, incoming, fields)) }
   }

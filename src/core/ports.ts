@@ -9,7 +9,14 @@ import type { Receipt } from './receipt.ts'
 import type { RefundOrder, RefundOutcome, RestOrder, RestOutcome } from './refund.ts'
 import type { Resource } from './resource.ts'
 import type { Tasks } from './task.ts'
-import type { ChannelReceipt, Channels, Voucher, Vouchers } from './voucher.ts'
+import type {
+  ChannelReceipt,
+  ChannelTerms,
+  ChannelTold,
+  Channels,
+  Voucher,
+  Vouchers,
+} from './voucher.ts'
 
 /** Time, as a parameter. */
 export interface Clock {
@@ -77,6 +84,8 @@ export interface Protocol {
   /** `offer` is what was paid, on the head of what it has bought; absent beside a refusal. */
   writeReceipt(receipt: Receipt, offer?: Offer | Unbound): Message
   readReceipt(message: Received, offer: Offer): Receipt | Problem | undefined
+  /** A payer's words for channels. */
+  readonly channels?: ChannelCodec
   /** What a payer is told who pays by vouchers: on the head of each answer, and its body where there is a place for it. */
   writeChannel?(receipt: ChannelReceipt): Message
   /** What a refusal without offers needs on its head, for instance why a token does not hold. */
@@ -92,6 +101,20 @@ export interface Protocol {
   readonly statuses?: Readonly<Partial<Record<Code, number>>>
   /** The type of a refusal of a credential of its own (RFC 9457), where the protocol has a name for why; ours if undefined. */
   typeOf?(problem: Problem): string | undefined
+}
+
+/** A payer's words for channels, in one protocol. Pure. */
+export interface ChannelCodec {
+  /** What the challenge has told beside the deposit; undefined where its offer is none of a channel. */
+  terms(offer: Offer): ChannelTerms | undefined
+  /** Draws on a channel that was opened for the offer, or ends it. */
+  write(offer: Offer, act: 'use' | 'close', channel: string, voucher: Voucher): Message
+  /** What the head of an answer tells of the channel; undefined where it tells nothing that can be read. */
+  read(fields: Fields): ChannelTold | undefined
+  /** The same of an event within a stream: `needed` is there where the work waits for a voucher. */
+  readEvent(name: string, data: string): ChannelTold | undefined
+  /** Whether the body of a refusal says that the vouchers do not go so far. */
+  isShort(body: unknown): boolean
 }
 
 /** How a line of a challenge stands among the lines of other protocols in one 402. */

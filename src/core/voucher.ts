@@ -81,3 +81,24 @@ export interface Channels {
     voucher: Voucher,
   ): Promise<(Drawn & { readonly reference: string }) | Problem>
 }
+
+/** What a seller asks of the payer of a channel. In the smallest unit of its asset. */
+export interface ChannelTerms {
+  /** What a unit costs. */
+  readonly unit: bigint
+  /** How much more than the one before a voucher must promise at least. */
+  readonly step: bigint
+}
+
+/** What a seller has told of a channel: his word, no more. In the smallest unit of its asset. */
+export interface ChannelTold {
+  readonly channel: string
+  readonly accepted: bigint
+  readonly spent?: bigint
+  /** What a voucher must promise for the work to go on. */
+  readonly needed?: bigint
+  readonly deposit?: bigint
+  /** Whether something was done for it, where that is told. */
+  readonly isServed?: boolean
+  readonly reference?: string
+}

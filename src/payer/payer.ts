@@ -103,6 +103,8 @@ export interface PayerParts {
   /** May be shared by many payers and processes: they keep the budget together. */
   readonly ledger: Ledger
   readonly policy: Policy
+  /** The kind of promise that it makes; a charge if absent. Another must be kept by whoever makes it: `createChannelPayer` does. */
+  readonly intent?: string
   readonly fetch?: typeof globalThis.fetch
   readonly clock?: Clock
   readonly chance?: Chance
@@ -140,7 +142,7 @@ export function createPayer(parts: PayerParts): Payer {
   const chance = parts.chance ?? systemChance
   const observe = parts.observe ?? (() => undefined)
   const { resultMs = RESULT_MS } = parts
-  const rules = readPolicy(parts.policy)
+  const rules = readPolicy(parts.policy, parts.intent)
   const paying = protocols.flatMap((protocol) => protocol.fields.request)
   const kept = { ledger, clock, chance, observe }
   const purchases = createPurchases({ ...kept, wallets, protocols, rules })

@@ -76,11 +76,15 @@ export interface Place {
   readonly crossed: boolean
 }
 
+/** The kind of promise that is made where nothing else is said: one payment of exactly the amount. */
+const CHARGE = 'charge'
+
 /**
  * Reads a policy.
+ * @param intent the kind of promise that is made.
  * @throws {RangeError} with a sentence what is missing or wrong.
  */
-export function readPolicy(policy: Policy): Rules {
+export function readPolicy(policy: Policy, intent: string = CHARGE): Rules {
   const limits = {
     perRequest: readLimit(policy.perRequest),
     perHost: readLimit(policy.perHost),
@@ -93,7 +97,7 @@ export function readPolicy(policy: Policy): Rules {
   if (!Number.isSafeInteger(validityMaxMs) || validityMaxMs < 1000)
     throw new RangeError('validityMaxMs is a whole number of milliseconds, at least 1000.')
   const shuns = outside(policy)
-  const refusals = [among(policy, shuns), priced, within(limits.perRequest)]
+  const refusals = [among(policy, shuns), priced(intent), within(limits.perRequest)]
   return {
     units,
     validityMaxMs,
@@ -200,11 +204,13 @@ function costOf({ amount }: Offer, fee: bigint, units: readonly string[]): Cost 
   }
 }
 
-function priced({ amount, intent, timeoutMs }: Offer): string | undefined {
-  if (amount.amount <= 0n) return 'The amount is not more than zero.'
-  if (intent !== 'charge') return `A promise of the kind "${intent}" is not made, only a charge.`
-  if (!(timeoutMs > 0)) return 'The payment would have no time to be valid in.'
-  return undefined
+function priced(only: string): (offer: Offer) => string | undefined {
+  return ({ amount, intent, timeoutMs }) => {
+    if (amount.amount <= 0n) return 'The amount is not more than zero.'
+    if (intent !== only) return `A promise of the kind "${intent}" is not made, only a ${only}.`
+    if (!(timeoutMs > 0)) return 'The payment would have no time to be valid in.'
+    return undefined
+  }
 }
 
 function within(perRequest: Amounts): (offer: Offer, cost: Cost) => string | undefined {

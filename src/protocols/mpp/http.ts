@@ -13,9 +13,10 @@ import type { Asked } from './challenge.ts'
 import { malformed, takeCredential } from './credential.ts'
 import { readObject, writeObject } from './encode.ts'
 import { CREDENTIAL_CHARS_MAX, isOurs, readChallenges, readCredentials } from './fields.ts'
-import { LAST, OWN_FIELD, SESSION, createTurn, formsOf, sayOffers, sayTerms } from './part.ts'
+import { LAST, SESSION, createTurn, fieldOf, formsOf, sayOffers, sayTerms } from './part.ts'
 import type { Asking, Mpp, MppSettings } from './part.ts'
 import { codeOf, sessionTypeOf } from './problems.ts'
+import { channelCodec } from './channel.ts'
 import { RECEIPT_CHARS_MAX, readSaid, sayChannel, sayReceipt } from './receipt.ts'
 
 /**
@@ -130,6 +131,8 @@ export function mpp(settings: MppSettings): Mpp {
       return { fields: [['Payment-Receipt', said]] }
     },
 
+    channels: channelCodec,
+
     writeChannel(receipt): Message {
       const { rail, network } = receipt
       const form = forms.find((one) => one.rail === rail && one.networks.includes(network))
@@ -163,12 +166,6 @@ function isAlike(one: Asking, other: Asking | undefined): boolean {
 
 function isSession({ echo }: Offer): boolean {
   return isObject(echo) && echo['intent'] === SESSION
-}
-
-/** Where a challenge wants its answer. */
-function fieldOf(header: Json | undefined): string {
-  const isOwn = typeof header === 'string' && header.toLowerCase() === OWN_FIELD.toLowerCase()
-  return isOwn ? OWN_FIELD : 'Authorization'
 }
 
 /** Why the seller wants a payment, in our words. */

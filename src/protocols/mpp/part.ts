@@ -1,6 +1,6 @@
 import type { Challenge } from '../../core/challenge.ts'
 import type { Session } from '../../core/credential.ts'
-import type { JsonObject } from '../../core/json.ts'
+import type { Json, JsonObject } from '../../core/json.ts'
 import type { Offer, Terms } from '../../core/offer.ts'
 import type { Form, Protocol } from '../../core/ports.ts'
 
@@ -34,6 +34,12 @@ export interface Part<D = unknown, P = unknown> {
 
 /** The one field beside `Authorization` that may carry a credential. */
 export const OWN_FIELD = 'Payment-Authorization'
+
+/** Where a challenge wants its answer. */
+export function fieldOf(header: Json | undefined): string {
+  const isOwn = typeof header === 'string' && header.toLowerCase() === OWN_FIELD.toLowerCase()
+  return isOwn ? OWN_FIELD : 'Authorization'
+}
 
 /** What MPP is made of. */
 export interface MppSettings {
