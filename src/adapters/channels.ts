@@ -112,6 +112,8 @@ export interface Teller {
   readonly channel: string
   /** How it stands; undefined where that cannot be told. */
   look(more?: Price): Promise<Drawn | undefined>
+  /** Calls back when a voucher was taken here, until the function that it gives is called. */
+  hear(wake: () => void): () => void
   /** What the protocol says of that. */
   write(drawn: Drawn, rest?: Pick<ChannelReceipt, 'units' | 'reference'>): ReturnType<Writing>
 }
@@ -130,6 +132,7 @@ export function createTeller(
   return {
     channel: id,
     look: (more) => channels.look(id, more),
+    hear: (wake) => channels.hear(id, wake),
     write: (drawn, rest) => write({ ...drawn, ...rest, channel: id, challenge, at: clock.now() }),
   }
 }

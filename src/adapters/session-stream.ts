@@ -1,36 +1,27 @@
 import type { ServerResponse } from 'node:http'
-import type { Session } from '../core/credential.ts'
-import type { JsonObject } from '../core/json.ts'
 import type { Price } from '../core/money.ts'
-import type { Measure, Meter } from '../core/plan.ts'
-import type { Clock } from '../core/ports.ts'
-import type { Teller } from './channels.ts'
+import type { Meter } from '../core/plan.ts'
+import { createNews } from './session-news.ts'
+import type { Streamed, Told } from './session-news.ts'
 
 /** How long a stream waits for a top-up. */
 export const TOP_UP_WAIT_MS = 60_000
 /** How often it looks whether there was one: another process may have booked it. */
 export const TOP_UP_LOOK_MS = 250
 
-/** A metered answer that is paid by a session. */
-export interface Streamed {
-  readonly session: Session
-  readonly measure: Measure
-  readonly clock: Clock
-  /** Where it is a channel. `settle` charges what was counted: nothing more is counted then. */
-  readonly channel?: { readonly teller: Teller; readonly settle: () => Promise<void> }
-}
-
 /**
  * Tells the payer of a session what becomes of it within a stream of events, between those of the work: that the balance is used
- * up, for which the work waits in `take`; that nobody topped it up; and at the end what it has cost. Answers that are no such
- * stream, or are packed, are left as they are. To be called before anything else stands in for the response's methods.
+ * up, or vouchers go no further, for which the work waits in `take`; that nobody paid for it; and at the end what it has cost. Answers
+ * that are no such stream, or are packed, are left as they are. To be called before anything else stands in for the response's methods.
  */
 export function tellIn(response: ServerResponse, meter: Meter, streamed: Streamed): Meter {
-  const { session, measure, clock, channel } = streamed
+  const { measure, clock } = streamed
+  const news = createNews(meter, streamed)
   const write = response.write.bind(response)
   const end = response.end.bind(response)
   /** Whether no event of the work is half written. */
   let isBetween = true
+  let isEnding = false
   let isOver = false
 
   const note = (chunk: unknown): void => {
@@ -41,67 +32,32 @@ export function tellIn(response: ServerResponse, meter: Meter, streamed: Streame
   const canTell = (): boolean => isEvents(response) && isBetween && !isOver && !response.destroyed
   const needsTopUp = (amount: Price): boolean =>
     canTell() && isWithin(meter.used, amount, measure.most)
-  const say = (event: string, data: JsonObject): void =>
-    void write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`)
-
-  function told(needed: Price): JsonObject {
-    return {
-      sessionId: session.id,
-      balanceSpent: satsOf(meter.used, streamed),
-      balanceRequired: satsOf(needed, streamed),
-    }
+  const say = (told: Told | undefined): void => {
+    if (told && canTell()) write(`event: ${told.event}\ndata: ${JSON.stringify(told.data)}\n\n`)
   }
 
-  async function tellNeed(amount: Price): Promise<void> {
-    if (!channel) return say('payment-need-topup', told(amount))
-    const drawn = await channel.teller.look(amount)
-    if (!drawn || !canTell()) return
-    say('payment-need-voucher', {
-      channelId: `0x${channel.teller.channel}`,
-      requiredCumulative: drawn.needed.toString(),
-      acceptedCumulative: drawn.accepted.toString(),
-      deposit: drawn.deposit.toString(),
-    })
-  }
-
-  /** At the end: what was counted is charged first, so that the receipt says what the whole has cost. */
-  async function settled({ teller, settle }: NonNullable<Streamed['channel']>): Promise<void> {
-    await settle()
-    const drawn = await teller.look()
-    const units = unitsOf(meter.used, measure.unit)
-    const { body } = (drawn && teller.write(drawn, { units })) ?? {}
-    if (body && canTell()) say('payment-receipt', body)
-  }
-
-  /** Until somebody tops it up; false when nobody does, or nobody is there any more. */
+  /** Until somebody pays for it; false when nobody does, or nobody is there any more. */
   async function wait(amount: Price, what: string | undefined): Promise<boolean> {
     const untilAt = clock.now() + TOP_UP_WAIT_MS
     let isTold = false
     while (clock.now() < untilAt && canTell()) {
       // Nothing leaves before the head may.
       if (!isTold && response.headersSent) {
-        await tellNeed(amount)
         isTold = true
+        say(await news.need(amount))
       }
-      await clock.sleep(TOP_UP_LOOK_MS)
+      await news.pause(TOP_UP_LOOK_MS)
       if (await meter.take(amount, what)) return true
     }
-    if (isTold && canTell() && !channel) say('session-timeout', told(amount))
+    if (isTold) say(news.timeout(amount))
     return false
   }
 
-  function receipt(): JsonObject {
-    return {
-      ...{ status: 'success', method: session.rail, reference: session.id, sessionId: session.id },
-      timestamp: new Date(clock.now()).toISOString(),
-      spent: satsOf(meter.used, streamed),
-      units: Number(unitsOf(meter.used, measure.unit)),
-    }
-  }
-
-  const finish = (done: readonly unknown[]): ServerResponse => {
+  async function finish(done: readonly unknown[]): Promise<void> {
+    // Without a receipt the next answer tells: what was served is served.
+    say(await news.receipt().catch(() => undefined))
     isOver = true
-    return Reflect.apply(end, response, done) as ServerResponse
+    Reflect.apply(end, response, done)
   }
 
   const noted = (chunk: unknown, ...rest: unknown[]): boolean => {
@@ -110,20 +66,14 @@ export function tellIn(response: ServerResponse, meter: Meter, streamed: Streame
   }
   response.write = noted
   response.end = (...args: unknown[]) => {
-    if (!isEvents(response) || isOver) return Reflect.apply(end, response, args) as ServerResponse
+    if (isEnding) return response
+    if (!isEvents(response)) return Reflect.apply(end, response, args) as ServerResponse
+    isEnding = true
     const [chunk, encoding] = args
     const isChunk = typeof chunk === 'string' || chunk instanceof Uint8Array
     if (isChunk) noted(chunk, ...(typeof encoding === 'string' ? [encoding] : []))
-    const done = args.filter((one) => typeof one === 'function')
-    if (channel && canTell()) {
-      // Without a receipt the next answer tells: what was served is served.
-      void settled(channel)
-        .catch(() => undefined)
-        .finally(() => finish(done))
-      return response
-    }
-    if (canTell()) say('payment-receipt', receipt())
-    return finish(done)
+    void finish(args.filter((one) => typeof one === 'function'))
+    return response
   }
 
   return {
@@ -150,16 +100,4 @@ function isWithin(used: Price, more: Price, most: Price | undefined): boolean {
   const scale = Math.max(used.scale, more.scale, most.scale)
   const at = ({ amount, scale: own }: Price): bigint => amount * 10n ** BigInt(scale - own)
   return at(used) + at(more) <= at(most)
-}
-
-/** Units that were begun. */
-function unitsOf(price: Price, unit: Price): bigint {
-  const of = unit.amount * 10n ** BigInt(price.scale)
-  return (price.amount * 10n ** BigInt(unit.scale) + of - 1n) / of
-}
-
-/** In satoshis, as the payer was told what a unit costs; in units where he was not. */
-function satsOf(price: Price, { measure: { unit }, session: { unitSat = 1n } }: Streamed): number {
-  const of = unit.amount * 10n ** BigInt(price.scale)
-  return Number((price.amount * 10n ** BigInt(unit.scale) * unitSat + of - 1n) / of)
 }

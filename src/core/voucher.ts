@@ -72,6 +72,8 @@ export interface Channels {
   accept(account: string, voucher: Voucher): Promise<Drawn | Problem>
   /** How it stands; undefined for an account that is no channel. `more` is what `needed` is told for. */
   look(account: string, more?: Price): Promise<Drawn | undefined>
+  /** Calls back whenever this process takes a voucher for it, until the function that it gives is called. */
+  hear(account: string, wake: () => void): () => void
   /**
    * Ends it: what the voucher promises is charged, and the rest goes back. Said twice it is the same. A problem where the voucher does
    * not cover what was drawn, where requests are being worked on, or as long as the end is under way.

@@ -36,6 +36,18 @@ export function createChannels(
   accounts: Pick<AccountBooks, 'look' | 'free' | 'drawLast' | 'revoke'>,
   rests: Rests,
 ): ChannelBooks {
+  /** Who waits here for a voucher: other processes look by themselves. */
+  const hearers = new Map<string, Set<() => void>>()
+
+  function hear(id: string, wake: () => void): () => void {
+    const all = hearers.get(id) ?? new Set()
+    hearers.set(id, all.add(wake))
+    return () => {
+      all.delete(wake)
+      if (all.size === 0 && hearers.get(id) === all) hearers.delete(id)
+    }
+  }
+
   async function find(id: string): Promise<Open | undefined> {
     const account = await accounts.look(id)
     if (!account?.channel) return undefined
@@ -70,7 +82,9 @@ export function createChannels(
     if (!open) return unknown
     if (open.account.revoked) return finalized
     const taken = await open.vouchers.accept(id, voucher)
-    return 'code' in taken ? taken : await drawnOf(open, taken)
+    if ('code' in taken) return taken
+    for (const wake of hearers.get(id) ?? []) wake()
+    return await drawnOf(open, taken)
   }
 
   /** Charges what a voucher promises beyond what was drawn. */
@@ -127,6 +141,7 @@ export function createChannels(
   return {
     accept,
     look,
+    hear,
     close,
     async refundRest(order) {
       const open = await find(order.account)
