@@ -2,10 +2,12 @@ import { Buffer } from 'node:buffer'
 import type { Duplex } from 'node:stream'
 import { TOKENS_PATH } from '../adapters/exchange.ts'
 import type { RequestMeter } from '../adapters/meter.ts'
+import type { News } from '../adapters/session-news.ts'
 import { writePrice } from '../core/money.ts'
 import type { Price } from '../core/money.ts'
 import type { Chance, Clock } from '../core/ports.ts'
 import type { SocketCounter } from '../meters/meters.ts'
+import { writeNews } from '../protocols/mpp/socket.ts'
 import {
   CLOSE,
   FrameError,
@@ -38,6 +40,8 @@ export interface SocketTrip {
   readonly plan: string | undefined
   readonly clock: Clock
   readonly chance: Chance
+  /** Where a session pays: its payer is told in the words of MPP. */
+  readonly news?: News
   fault(where: string, error: Error): void
 }
 
@@ -57,7 +61,7 @@ interface Lane {
  * grace, both sides wait that long for a top-up first. What was measured is charged whoever leaves.
  */
 export function joinCounted(trip: SocketTrip): void {
-  const { payer, upstream, meter, counter, clock } = trip
+  const { payer, upstream, meter, counter, clock, news } = trip
   const up = laneOf(payer, upstream, false)
   const down = laneOf(upstream, payer, true)
   const over = new AbortController()
@@ -83,7 +87,7 @@ export function joinCounted(trip: SocketTrip): void {
     waiting++
     passed ??= Promise.withResolvers<void>()
     try {
-      return await toppedUp(text, clock.now() + counter.graceMs, signal)
+      return await toppedUp(price, clock.now() + counter.graceMs, signal)
     } finally {
       if (--waiting === 0) {
         passed?.resolve()
@@ -92,24 +96,49 @@ export function joinCounted(trip: SocketTrip): void {
     }
   }
 
-  async function toppedUp(price: string, untilAt: number, signal: AbortSignal): Promise<boolean> {
-    if (!isTold) isTold = tell('payment-required', { graceMs: counter.graceMs })
+  async function toppedUp(price: Price, untilAt: number, signal: AbortSignal): Promise<boolean> {
+    if (!isTold) {
+      // Both directions may come to it at once.
+      isTold = true
+      isTold = (await tellNeed(price)) || tell('payment-required', { graceMs: counter.graceMs })
+    }
     while (!signal.aborted && clock.now() < untilAt) {
-      await clock.sleep(TOP_UP_LOOK_MS, signal)
-      if (signal.aborted || !(await meter.take(price, counter.what))) continue
-      if (isTold) isTold = !tell('payment-resumed')
+      await (news?.pause(TOP_UP_LOOK_MS, signal) ?? clock.sleep(TOP_UP_LOOK_MS, signal))
+      if (signal.aborted || !(await meter.take(writePrice(price), counter.what))) continue
+      // Who pays by a session sees by what comes that it goes on.
+      if (isTold) isTold = news ? false : !tell('payment-resumed')
       return true
     }
     return false
   }
 
+  /** The payer of a session is told what he must do. */
+  async function tellNeed(price: Price): Promise<boolean> {
+    const told = await news?.need(price)
+    return told !== undefined && write(writeNews(told))
+  }
+
+  /** What the whole has cost, once: nothing is counted any more. */
+  let isCounted = false
+  async function tellReceipt(): Promise<void> {
+    if (!news || isCounted) return
+    isCounted = true
+    const told = await news.receipt().catch(() => undefined)
+    if (told) write(writeNews(told))
+  }
+
   /** Between two messages alone; false where one is on its way. */
   function tell(type: 'payment-required' | 'payment-resumed', more: object = {}): boolean {
-    if (down.isMidFrame || down.reader.isInMessage || !payer.writable) return false
     const topUp = trip.plan === undefined ? {} : { topUp: `${TOKENS_PATH}/${trip.plan}` }
     const required = { code: 'token-exhausted', detail: DETAIL, ...topUp, ...more }
     const said = { type, ...(type === 'payment-required' && required) }
-    return payer.write(writeFrame(TEXT, Buffer.from(JSON.stringify(said)))) || true
+    return write(JSON.stringify(said))
+  }
+
+  function write(text: string): boolean {
+    if (down.isMidFrame || down.reader.isInMessage || !payer.writable) return false
+    payer.write(writeFrame(TEXT, Buffer.from(text)))
+    return true
   }
 
   /** Closes both sides, as soon as no frame is on its way to the payer. */
@@ -119,13 +148,16 @@ export function joinCounted(trip: SocketTrip): void {
       if (over.signal.aborted) return
       end()
       if (isSpent && !isTold) tell('payment-required')
-      if (payer.writable) payer.end(writeFrame(CLOSE, closing(code, reason)))
+      void tellReceipt().finally(() => {
+        if (payer.writable) payer.end(writeFrame(CLOSE, closing(code, reason)))
+        linger(payer)
+      })
       const bye = closing(
         isSpent ? GOING_AWAY : code,
         isSpent ? 'The payer has no balance left.' : reason,
       )
       if (upstream.writable && !up.isMidFrame) upstream.end(writeFrame(CLOSE, bye, trip.chance(4)))
-      for (const side of [payer, upstream]) linger(side)
+      linger(upstream)
     }
     if (down.isMidFrame) setTimeout(() => payer.destroy(), LINGER_MS).unref()
     else isEnding()
@@ -197,6 +229,7 @@ export function joinCounted(trip: SocketTrip): void {
           continue
         }
         if (!(await mayPass(counter.frame(frame, lane.isUpstream), lane))) return false
+        if (lane.isUpstream && frame.opcode === CLOSE) await tellReceipt()
         lane.isMidFrame = frame.length > 0
         await pass(lane, bytes)
       } else if (lane.isUpstream && kept) {

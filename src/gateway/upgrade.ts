@@ -5,6 +5,7 @@ import type { Dispatcher } from 'undici'
 import type { Answer } from '../adapters/answer.ts'
 import type { Admitted, Door, Incoming, Open } from '../adapters/http.ts'
 import { lend, meterOf } from '../adapters/meter.ts'
+import { createNews } from '../adapters/session-news.ts'
 import type { Chance, Clock } from '../core/ports.ts'
 import type { SocketCounter } from '../meters/meters.ts'
 import { fieldsOf } from './fields.ts'
@@ -177,11 +178,14 @@ function count(
 ): void {
   const { request, socket: payer, clock, chance } = trip
   lend(request, entry.meter)
+  const { meter } = entry
+  const streamed = entry.kind === 'pass' ? entry.streamed : undefined
   joinCounted({
     ...{ payer, upstream, early, counter, clock, chance },
     meter: meterOf(request),
     plan: trip.plan(),
     fault: (where, error) => trip.fault(where, error),
+    ...(meter && streamed && { news: createNews(meter, streamed) }),
   })
 }
 
