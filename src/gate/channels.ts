@@ -151,6 +151,9 @@ export function createChannels(
       // Of a channel no fee is kept: what no voucher promises is nobody's but its payer's.
       const best = { cumulative: allowance.accepted, signature: '' }
       if (!(await fill(open, best, await postedOf(open)))) return busy
+      // Nothing can be drawn any more, and its end is the same for all that was paid in.
+      if (!(await open.vouchers.close(order.account)))
+        return { kind: 'open', account: order.account, parts: [] }
       const { terms: _, ...whole } = order
       return await rests.refund(whole)
     },
