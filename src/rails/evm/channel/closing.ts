@@ -195,9 +195,10 @@ export function createClosing(parts: ClosingParts): Closing {
 
   async function collectOf(channel: Hex, state: State | undefined): Promise<Collected | undefined> {
     if (!state) return undefined
-    if (state.isFinal) return void (await leave(channel))
     const end = await books.end(channel)
-    if (end) return void (await closeBy(channel, end))
+    if (state.isFinal) await leave(channel)
+    else if (end) await closeBy(channel, end)
+    if (state.isFinal || end) return undefined
     const [best, last] = await Promise.all([books.best(channel), books.last(channel)])
     if (!best || !isDue(state, best, last)) return undefined
     return await books.inTurn(channel, () => sendCollect(channel, best))

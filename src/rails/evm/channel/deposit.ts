@@ -23,6 +23,7 @@ import type { Deposit, Escrow, State } from './escrow.ts'
 import { depositCall, depositsIn, gas } from './escrow.ts'
 import {
   dead,
+  expired,
   finalized,
   closing,
   garbled,
@@ -188,8 +189,10 @@ export function createDeposits(parts: DepositParts): Deposits {
     if ('result' in tried) return undefined
     const { used: isUsed } = await reader.state({ token, from, nonce })
     if (isUsed) return used
-    const state = await escrow.state(channel)
+    const { state, time } = await escrow.stateAt(channel)
     if (state?.isFinal) return finalized
+    // The chain’s clock may be ahead of ours.
+    if (time >= authorization.validBefore) return expired
     const before = opening ? 0n : (state?.deposit ?? 0n)
     if (nonce !== parts.channels().nonceOf(channel, before)) return otherNonce
     const { target: to, data } = balanceCall(token, from)

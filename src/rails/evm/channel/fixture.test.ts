@@ -50,6 +50,8 @@ export interface World {
   readonly wallet: ChannelWallet
   /** Moves our clock, not the chain's. */
   skip(ms: number): void
+  /** The chain's clock goes along with ours. */
+  align(): Promise<void>
   /** Another process of the same seller. */
   another(more?: Partial<ChannelSettings>): Promise<ChannelRail>
   /** Another buyer, with a hundred dollars. */
@@ -115,6 +117,11 @@ export async function createWorld(more: Partial<ChannelSettings> = {}): Promise<
   return {
     ...{ chain, ledger, clock, token, payee: signer.address, rail, wallet },
     skip: (ms) => void (skippedMs += ms),
+    async align() {
+      const time = Math.floor(clock.now() / 1000)
+      await chain.request('evm_setNextBlockTimestamp', [time])
+      await chain.mine()
+    },
     another,
     buyer,
     offer,

@@ -108,6 +108,11 @@ export const short: Problem = no(
   'funds-insufficient',
   'The account that signed holds less than the deposit.',
 )
+export const expired: Problem = no(
+  'proof-expired',
+  'too-late',
+  'The authorization has expired by the clock of the chain. Sign one that lives longer.',
+)
 export const notYet: Problem = problem(
   'payment-unknown',
   'The transaction is in no block yet that is deep enough. Send the same payment again in a moment.',

@@ -51,6 +51,8 @@ export interface ChannelSettings extends TermSettings {
   /** Blocks that a deposit must be deep, its own counted. */
   readonly confirmations?: number
   readonly settleTimeoutMs?: number
+  /** How long a transaction may wait for its block until it is replaced by a dearer one. */
+  readonly bumpAfterMs?: number
   readonly rpcTimeoutMs?: number
   /** Most wei per gas; 200 gwei if absent. */
   readonly feePerGasMax?: bigint
@@ -107,7 +109,7 @@ export function channel(settings: ChannelSettings): ChannelRail {
   const lane = createLane({
     ...{ account, chainId: network.chainId, rpc, fees, flights, clock },
     numbers: leased(ledger, `nonce/${network.id}/${sender}`, count, clock),
-    bumpAfterMs: BUMP_AFTER_MS,
+    bumpAfterMs: settings.bumpAfterMs ?? BUMP_AFTER_MS,
     landed: () => undefined,
     idle: () => undefined,
   })

@@ -76,7 +76,7 @@ export function createVouchers(parts: VoucherParts): Omit<Vouchers, 'close'> {
     if (!isLast) return await told(channel, proves)
     const end = await books.end(channel)
     if (!end && voucher.cumulative < published) return collected(published)
-    if (!end && !(await sayLast(channel, voucher))) return tooManyWords
+    if (!end && !(await books.keepLast(channel, voucher))) return tooManyWords
     return await told(channel, proves)
   }
 
@@ -99,15 +99,11 @@ export function createVouchers(parts: VoucherParts): Omit<Vouchers, 'close'> {
     const isFree = best === undefined || isLast || voucher.cumulative === state.deposit
     if (!isFree && voucher.cumulative < least) return tooSmall(least)
     await books.keep(channel, voucher)
-    if (isLast && !(await sayLast(channel, voucher))) return tooManyWords
+    if (isLast && !(await books.keepLast(channel, voucher))) return tooManyWords
     // Whoever has fixed the end meanwhile did so without it.
     const end = await books.end(channel)
     if (end && end.cumulative < voucher.cumulative) return finalized
-    return await told(channel, true)
-  }
-
-  async function sayLast(channel: Hex, voucher: Voucher): Promise<boolean> {
-    return await books.keepLast(channel, voucher)
+    return { accepted: voucher.cumulative, deposit: state.deposit, proves: true }
   }
 
   async function told(channel: Hex, proves: boolean): Promise<Allowance | Problem> {
