@@ -86,6 +86,10 @@ describe('a channel', () => {
       { ...back, settledAt: 0 },
     )
     assert.equal((await chain.balanceOf(payer)) - had, 800_000n)
+    // Its payer may ask for the same end again, and a stranger may, who has seen it: nothing more comes of it.
+    assert.deepEqual(await rail.vouchers.accept(id, last, true), {
+      ...{ accepted: 200_000n, deposit: DOLLAR, proves: true },
+    })
     const closed = await rail.vouchers.close(id)
     assert.ok(closed && back.state === 'settled' && back.reference.startsWith(closed.reference))
     assert.equal(
