@@ -1,6 +1,7 @@
 // Sessions of MPP by vouchers through node:http: real connections and streams over a stand-in for channels (escrow.test.ts).
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { setTimeout as after } from 'node:timers/promises'
 import type { TestContext } from 'node:test'
 import type { JsonObject } from '../core/json.ts'
 import type { Ledger } from '../core/ports.ts'
@@ -401,5 +402,42 @@ describe('a channel', () => {
     // The best voucher is what the network gives its payee.
     assert.deepEqual(back, [4_500_000n])
     assert.equal((await shop.say(asked, purse.voucher(750_000n), '/page')).status, 410)
+  })
+
+  test('whose seller dies after it has taken a voucher, and before it has served, loses nothing', async (t) => {
+    const shop = await open(t)
+    const { purse, asked } = await shop.opened()
+    const voucher = {
+      cumulative: 250_000n,
+      signature: String(purse.voucher(250_000n)['signature']),
+    }
+    const taken = await shop.seller.gate.channels.accept(purse.channel, voucher)
+    assert.ok(!('code' in taken) && taken.accepted === 250_000n)
+    // Here it dies; another process has the books.
+    const other = await open(t, shop)
+    const said = await other.say({ ...asked, realm: '127.0.0.1' }, purse.voucher(250_000n), '/page')
+    assert.deepEqual([said.text, said.receipt?.['spent']], ['page', '250000'])
+    const twice = await other.say(
+      { ...asked, realm: '127.0.0.1' },
+      purse.voucher(250_000n),
+      '/page',
+    )
+    assert.equal(twice.status, 402)
+  })
+
+  test('whose seller dies while it serves is charged for what has left, and the rest can be drawn again', async (t) => {
+    const shop = await open(t)
+    const { purse, asked } = await shop.opened()
+    const stream = await shop.send(asked, purse.voucher(300_000n), '/words?n=4')
+    const reader = stream.body?.getReader()
+    let text = ''
+    while (!/need-voucher/.test(text))
+      text += Buffer.from((await reader?.read())?.value ?? []).toString()
+    // The payer leaves: what was counted is charged.
+    await reader?.cancel()
+    while ((await shop.ledger.pending()).length > 0) await after(5)
+    const drawn = await shop.seller.gate.channels.look(purse.channel)
+    assert.deepEqual([drawn?.spent, drawn?.held], [300_000n, 0n])
+    assert.equal((await shop.say(asked, purse.voucher(550_000n), '/page')).text, 'page')
   })
 })

@@ -656,7 +656,7 @@ export function createDoor(seller: Seller, routes: Routes): Door {
       // A token in a cookie comes along to where it is good for nothing: whoever has it may pay there like others.
       return desk?.carries(incoming) && pass.problem.code === 'token-insufficient'
         ? await challenge(visit, bare)
-        : failed(visit, pass, by)
+        : failed(visit, sessionEnd(pass, visit.session), by)
     }
     if (pass.kind === 'kept') return again(visit, pass, by)
     if ('offer' in credential) limits.issuedWell(incoming)
@@ -895,6 +895,13 @@ function isSession(ask: Ask): ask is SessionAsk {
 
 function hasSession(credential: Read): credential is SessionAsk['credential'] {
   return credential !== undefined && 'session' in credential && credential.session !== undefined
+}
+
+/** Whose balance is used up who pays by a session: there is another word for it than for a token. */
+function sessionEnd(refusal: Refusal, session: Credential['session']): Refusal {
+  const { problem: why } = refusal
+  if (!session || why.code !== 'token-exhausted' || why.reason !== undefined) return refusal
+  return { ...refusal, problem: { ...why, reason: 'session-exhausted' } }
 }
 
 /** A string of structured fields, as its draft wants it, or the bare word that clients send. */

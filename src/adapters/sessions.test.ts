@@ -11,6 +11,7 @@ import { l402 } from '../protocols/l402/index.ts'
 import { createPayer } from '../payer/payer.ts'
 import type { Payer } from '../payer/payer.ts'
 import { keepSession, mpp, ownSession } from '../protocols/mpp/index.ts'
+import { PROBLEMS } from '../protocols/mpp/problems.ts'
 import { createClock, createNode, hashHex, plainInvoice } from '../rails/lightning/fixture.test.ts'
 import type { FakeNode, Table } from '../rails/lightning/fixture.test.ts'
 import { lightning, lightningWallet } from '../rails/lightning/index.ts'
@@ -210,6 +211,7 @@ describe('a session', () => {
     ]) {
       const refused = await shop.say(more, payload)
       assert.equal(refused.status, 402, payload.action)
+      assert.equal(await typeIn(refused), `${PROBLEMS}lightning/session-closed`)
       assert.match(refused.headers.get('www-authenticate') ?? '', /intent="session"/)
     }
     // What was paid for the top-up that was refused opens another.
@@ -266,6 +268,18 @@ describe('a session', () => {
       if (text.includes('need-topup')) break
     }
     assert.match(text, /^(data: word \d\n\n){5}event: payment-need-topup\n/)
+  })
+
+  test('that is used up, or never was, is refused in the words of its method', async (t) => {
+    const shop = await open(t)
+    const { asked, id, preimage } = await opened(shop)
+    const bearer = { action: 'bearer', sessionId: id, preimage }
+    assert.equal((await shop.say(asked, bearer, '/words?n=2')).status, 200)
+    const over = await shop.say(asked, bearer, '/words?n=1')
+    assert.equal(await typeIn(over), `${PROBLEMS}lightning/insufficient-balance`)
+    const other = randomBytes(32).toString('hex')
+    const none = await shop.say(asked, { ...bearer, sessionId: hashHex(other), preimage: other })
+    assert.equal(await typeIn(none), `${PROBLEMS}lightning/session-not-found`)
   })
 
   test('is nobody’s but of whoever knows its preimage', async (t) => {
@@ -535,6 +549,11 @@ describe('what is told within a stream', () => {
     assert.equal(text, 'data: 0\n\ndata: [DONE]\n\n')
   })
 })
+
+/** What a refusal is called. */
+async function typeIn(refused: Response): Promise<unknown> {
+  return ((await refused.json()) as { readonly type?: string }).type
+}
 
 /** What a credential of MPP pays with. */
 function payloadOf(field: string): Record<string, unknown> | undefined {
