@@ -10,16 +10,17 @@ import type { Problem } from '../../core/problem.ts'
 import { problem, problems } from '../../core/problem.ts'
 import type { Receipt } from '../../core/receipt.ts'
 import type { Resource } from '../../core/resource.ts'
+import type { ChannelReceipt } from '../../core/voucher.ts'
 import type { Advertised } from './catalogue.ts'
 import { REQUEST_CHARS_MAX, askFor, checkAsked, echoOf, offerOf } from './challenge.ts'
 import type { Asked } from './challenge.ts'
 import { malformed, plain, takeCredential } from './credential.ts'
 import { readObject } from './encode.ts'
 import { CHALLENGES_MAX } from './fields.ts'
-import { createTurn, formsOf, sayOffers, sayTerms } from './part.ts'
+import { SESSION, createTurn, formsOf, sayOffers, sayTerms } from './part.ts'
 import type { MppSettings } from './part.ts'
 import { MALFORMED, PAYLOAD, codeOf, typeOf } from './problems.ts'
-import { readSaid, sayReceipt } from './receipt.ts'
+import { readSaid, sayChannel, sayReceipt } from './receipt.ts'
 
 /** The errors of JSON-RPC by which a payment is asked for, refused, unreadable, or fails here. */
 export const rpcCodes = {
@@ -48,9 +49,15 @@ export interface MppRpc {
   /** The error that refuses a call, with offers where a payment may help. */
   writeError(problem: Problem, challenge?: Challenge): RpcError
   /** What a call brings, in `params._meta` or, outside MCP, in its own `_meta`. */
-  readCredential(message: JsonObject, resource: Resource): Read | Promise<Read>
+  readCredential(
+    message: JsonObject,
+    resource: Resource,
+    hasSessions?: boolean,
+  ): Read | Promise<Read>
   /** The `_meta` of the answer to a call that was paid for. */
   writeReceipt(receipt: Receipt, offer: Offer): JsonObject
+  /** The same where vouchers have paid. */
+  writeChannel(receipt: ChannelReceipt): JsonObject
   /** What an answer asks for, as an error or in a tool's result; undefined if it asks for nothing. */
   readChallenge(message: JsonObject, resource: Resource): Challenge | undefined
   /** The `_meta` of a call that pays. */
@@ -73,7 +80,11 @@ export function mppRpc(settings: Pick<MppSettings, 'parts'>): MppRpc {
 
   return {
     writeError(why, challenge) {
-      const challenges = sayOffers(forms, challenge?.offers ?? []).map((said) => {
+      const { offers = [], plan } = challenge ?? {}
+      // There is no place for a token in a message: what is sold as a plan is a session.
+      const all = sayOffers(forms, offers, plan?.session)
+      const fit = plan ? all.filter(({ words }) => words.intent === SESSION) : all
+      const challenges = fit.map((said) => {
         // The id binds the arguments; there is no body that it could be the digest of.
         const { digest: _, ...asked } = askFor(said, {})
         return native(asked)
@@ -86,16 +97,22 @@ export function mppRpc(settings: Pick<MppSettings, 'parts'>): MppRpc {
       return { code: rpcCodeOf(why), message: why.detail, data }
     },
 
-    readCredential(message, resource) {
+    readCredential(message, resource, hasSessions = false) {
       const said = metaOf(message['params'], CREDENTIAL_META) ?? metaOf(message, CREDENTIAL_META)
       if (said === undefined) return undefined
       if (!isObject(said)) return malformed('It is no object.')
-      return inTurn(() => takeCredential(forms, said, resource))
+      return inTurn(() => takeCredential(forms, said, resource, hasSessions))
     },
 
     writeReceipt(receipt, offer) {
       const words = receipt.settled ? sayTerms(forms, offer) : undefined
       return words ? { [RECEIPT_META]: sayReceipt(receipt, offer.id, words.method) } : {}
+    },
+
+    writeChannel(receipt) {
+      const { rail, network } = receipt
+      const form = forms.find((one) => one.rail === rail && one.networks.includes(network))
+      return form?.sessions ? { [RECEIPT_META]: sayChannel(receipt, form.sessions.method) } : {}
     },
 
     readChallenge(message, resource) {
@@ -157,7 +174,9 @@ function rpcCodeOf({ code, reason }: Problem): number {
   if (reason === MALFORMED || reason === PAYLOAD || code === 'credential-malformed')
     return rpcCodes.malformed
   if (code === 'payment-required') return rpcCodes.required
-  return problems[code].status === 402 ? rpcCodes.refused : rpcCodes.internal
+  return problems[code].status === 402 || code === 'session-closed'
+    ? rpcCodes.refused
+    : rpcCodes.internal
 }
 
 function metaOf(holder: Json | undefined, name: string): Json | undefined {
