@@ -19,5 +19,7 @@ export type {
 export { capabilityOf, mppRpc, rpcCodes } from './rpc.ts'
 export type { MppRpc, RpcError } from './rpc.ts'
 export { typeOf } from './problems.ts'
+export { readSocket, writeSocket } from './socket.ts'
+export type { SocketFrame } from './socket.ts'
 export { keepSession, ownSession } from './session.ts'
 export type { OwnSession } from './session.ts'
