@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { inspect } from 'node:util'
 import { after, before, describe, test } from 'node:test'
-import type { Ledger, Log } from '../../../core/ports.ts'
+import type { Log } from '../../../core/ports.ts'
 import type { World } from './fixture.test.ts'
 import { createWorld } from './fixture.test.ts'
 import type { ChannelRail } from './rail.ts'
@@ -17,8 +17,8 @@ const LEASE_MS = 130_000
 /** A process that dies at one of its calls. */
 interface Mortal {
   readonly rail: ChannelRail
-  log(log: Log): Log
-  isDead(): boolean
+  readonly log: (log: Log) => Log
+  readonly isDead: () => boolean
 }
 
 describe('a process that dies', () => {
@@ -44,7 +44,7 @@ describe('a process that dies', () => {
         if (typeof verb !== 'function') return verb
         return (...args: unknown[]) => through(() => verb.apply(books, args) as Promise<unknown>)
       },
-    }) as Ledger
+    })
     const rail = await world.another({
       ledger,
       fetch: (input, init) => through(() => fetch(input, init)),
@@ -54,9 +54,9 @@ describe('a process that dies', () => {
     return {
       rail,
       isDead: () => dead,
-      log: ({ read, write }) => ({
-        read: () => through(read),
-        write: (step) => through(() => write(step)),
+      log: (log) => ({
+        read: () => through(() => log.read()),
+        write: (step) => through(() => log.write(step)),
       }),
     }
   }

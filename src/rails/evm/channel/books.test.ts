@@ -1,0 +1,73 @@
+// What the rail keeps in the books: the highest voucher is found in few questions, whoever kept it.
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import * as fc from 'fast-check'
+import { systemClock } from '../../../core/clock.ts'
+import { memory } from '../../../ledger/memory.ts'
+import { LAST_MAX, createBooks } from './books.ts'
+import { UINT128_MAX } from './voucher.ts'
+
+const channel = `0x${'ab'.repeat(32)}` as const
+const network = 'eip155:1'
+const signature = `0x${'11'.repeat(65)}`
+
+test('the highest voucher and the lowest that is enough are found, in any order of keeping', async () => {
+  const sums = fc.array(fc.bigInt({ min: 0n, max: UINT128_MAX }), { minLength: 1, maxLength: 12 })
+  await fc.assert(
+    fc.asyncProperty(sums, fc.bigInt({ min: 0n, max: UINT128_MAX }), async (kept, wanted) => {
+      const ledger = memory()
+      const [one, other] = [0, 1].map(() => createBooks(ledger, systemClock, network))
+      assert.ok(one && other)
+      for (const [i, cumulative] of kept.entries()) {
+        await (i % 2 === 0 ? one : other).keep(channel, { cumulative, signature })
+        const most = kept.slice(0, i + 1).reduce((a, b) => (a > b ? a : b))
+        assert.equal((await one.best(channel))?.cumulative, most)
+      }
+      const enough = kept.filter((sum) => sum >= wanted).toSorted((a, b) => (a < b ? -1 : 1))
+      assert.equal((await other.atLeast(channel, wanted))?.cumulative, enough[0])
+      await ledger.close()
+    }),
+    { numRuns: 60 },
+  )
+})
+
+test('among ten thousand vouchers the highest is found in some thirty questions, and then in one', async () => {
+  const ledger = memory()
+  let questions = 0
+  const counting = new Proxy(ledger, {
+    get(books, name) {
+      if (name === 'under' || name === 'find') questions++
+      const verb: unknown = Reflect.get(books, name)
+      return typeof verb === 'function' ? verb.bind(books) : verb
+    },
+  })
+  const books = createBooks(ledger, systemClock, network)
+  for (let i = 1n; i <= 10_000n; i++) await books.keep(channel, { cumulative: i * 100n, signature })
+  const fresh = createBooks(counting, systemClock, network)
+  assert.equal((await fresh.best(channel))?.cumulative, 1_000_000n)
+  assert.ok(questions > 0 && questions <= 50, `${questions} questions`)
+  questions = 0
+  assert.equal((await fresh.best(channel))?.cumulative, 1_000_000n)
+  assert.ok(questions <= 2, `${questions} questions`)
+  await ledger.close()
+})
+
+test('last words are few, and the end is fixed by the first', async () => {
+  const ledger = memory()
+  const books = createBooks(ledger, systemClock, network)
+  for (let i = 0; i < LAST_MAX; i++)
+    assert.ok(await books.keepLast(channel, { cumulative: BigInt(i), signature }))
+  assert.equal(await books.keepLast(channel, { cumulative: 1_000n, signature }), false)
+  assert.ok(await books.keepLast(channel, { cumulative: BigInt(LAST_MAX - 1), signature }))
+  assert.equal((await books.last(channel))?.cumulative, BigInt(LAST_MAX - 1))
+  assert.equal(await books.published(channel), -1n)
+  const both = [7n, 9n].map((cumulative) => books.fixEnd(channel, { cumulative, signature }))
+  const [first, second] = await Promise.all(both)
+  assert.deepEqual(first, second)
+  assert.equal(await books.published(channel), first?.cumulative)
+  assert.ok(await books.giveBack(channel, 'a', 3n, 5n))
+  assert.ok(await books.giveBack(channel, 'a', 3n, 5n))
+  assert.equal(await books.giveBack(channel, 'b', 3n, 5n), false)
+  assert.ok(await books.giveBack(channel, 'b', 2n, 5n))
+  await ledger.close()
+})
