@@ -36,6 +36,16 @@ export interface EvmEntry {
   transactions?: boolean | TransactionsEntry | undefined
   permit2?: boolean | PermitsEntry | undefined
   sweep?: SweepEntry | undefined
+  channels?: ChannelsEntry | undefined
+}
+
+/** Payment channels. */
+export interface ChannelsEntry {
+  key: SecretRef
+  escrow?: string | undefined
+  collectFrom?: string | undefined
+  idle?: string | undefined
+  confirmations?: number | undefined
 }
 
 /** Payments that are shown by the hash of a transaction that the payer has sent. */
@@ -190,6 +200,22 @@ export const PayPalSchema: v.GenericSchema<PayPalEntry> = object({
   returnUrl: v.optional(Url),
 })
 
+/** Payment channels. */
+const Channels: v.GenericSchema<ChannelsEntry> = object({
+  key: v.pipe(
+    SecretSchema,
+    say(
+      'The key of the account that earns by channels, in hex. It alone can collect, and pays the gas.',
+    ),
+  ),
+  escrow: v.optional(v.pipe(Account, say('Where TolseyChannel is, if not at its own address.'))),
+  collectFrom: v.optional(
+    v.pipe(Price, say('So much promised is collected at once, before the channel ends.')),
+  ),
+  idle: v.optional(v.pipe(Duration, say('After such a time without a voucher; a day if absent.'))),
+  confirmations: v.optional(Count),
+})
+
 /** What only those need who settle themselves. */
 const ours = ['quorum', 'batcher', 'gasBudgetWei', 'refundSigner', 'sweep'] as const
 
@@ -253,6 +279,12 @@ export const Evm: v.GenericSchema<EvmEntry> = v.pipe(
     sweep: v.optional(
       v.pipe(Sweep, say('Moves what is above a floor to a cold account. Needs "refundSigner".')),
     ),
+    channels: v.optional(
+      v.pipe(
+        Channels,
+        say('Sells balances by payment channels, as sessions of MPP. Needs an "rpc".'),
+      ),
+    ),
   }),
   v.check(
     ({ signer, facilitator }) => (signer === undefined) !== (facilitator === undefined),
@@ -280,6 +312,10 @@ export const Evm: v.GenericSchema<EvmEntry> = v.pipe(
   v.check(
     ({ signer, rpc }) => signer === undefined || rpc !== undefined,
     'A "signer" needs an "rpc": the endpoint of its chain.',
+  ),
+  v.check(
+    ({ channels, rpc }) => channels === undefined || rpc !== undefined,
+    'To keep "channels" give an "rpc": an endpoint of the chain.',
   ),
   v.check(
     ({ sweep, refundSigner }) => sweep === undefined || refundSigner !== undefined,

@@ -58,6 +58,7 @@ export type {
   LightningEntry,
   PayPalEntry,
   StripeEntry,
+  ChannelsEntry,
   SweepEntry,
 } from './document-rails.ts'
 export { durationOf, sizeOf } from './document-words.ts'

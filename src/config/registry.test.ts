@@ -50,6 +50,10 @@ describe('the parts of a document', () => {
       'evm',
       `{ evm: { network: base, payTo: "0x${'11'.repeat(20)}", rpc: "http://127.0.0.1:1", signer: { env: KEY } } }`,
     ],
+    [
+      'channels',
+      dead.replace('base', 'base, rpc: "http://127.0.0.1:1", channels: { key: { env: KEY } }'),
+    ],
     ['a facilitator', dead],
     ['a facilitator that is looked after', dead.replace('base', 'base, rpc: "http://127.0.0.1:1"')],
     ['lnurl', '{ lightning: { lnurl: { address: "shop@127.0.0.1:1" } } }'],

@@ -42,6 +42,7 @@ import { durationOf, plansOf, sizeOf } from './document.ts'
 import { newKey } from './parts.ts'
 import type {
   Document,
+  ChannelsEntry,
   EvmEntry,
   LightningEntry,
   PayPalEntry,
@@ -331,6 +332,8 @@ async function openRails(
     if (entry.transactions)
       await add(at, () => openTransactions(entry, at, secrets, ledger, options))
     if (entry.permit2) await add(at, () => openPermits(entry, at, secrets, ledger, options))
+    const { channels } = entry
+    if (channels) await add(at, () => openChannels(entry, channels, at, secrets, ledger, options))
   }
   const at = (name: string): Steps => ['rails', name]
   if (lightning)
@@ -389,6 +392,32 @@ async function openPermits(
     ...(confirmations !== undefined && { confirmations }),
     ...(quorum !== undefined && { quorum }),
     ...(gasBudgetWei !== undefined && { gasBudgetWei: BigInt(gasBudgetWei) }),
+    ...(clock && { clock }),
+    ...(observe && { observe }),
+  })
+}
+
+/** Its account is its own: what is collected comes from the contract, and is nobody's single payment. */
+async function openChannels(
+  { network, rpc = [] }: EvmEntry,
+  { key, escrow, collectFrom, idle, confirmations }: ChannelsEntry,
+  at: Steps,
+  secrets: Secrets,
+  ledger: Ledger,
+  { clock, observe }: OpenOptions,
+): Promise<Rail> {
+  const { channel } = await wanted('viem', () => import('../rails/evm/channel/index.ts'))
+  const { accountOf } = await import('../rails/evm/signer.ts')
+  const account = accountOf(keyOf(await secrets.text(key, [...at, 'channels', 'key'])))
+  return channel({
+    ...{ network, payTo: account.address, signer: account, ledger },
+    rpc: await all([rpc].flat(), (ref) => secrets.text(ref, [...at, 'rpc'])),
+    collect: {
+      ...(collectFrom !== undefined && { from: readPrice(collectFrom) }),
+      ...(idle !== undefined && { idleMs: durationOf(idle) }),
+    },
+    ...(escrow !== undefined && { escrow }),
+    ...(confirmations !== undefined && { confirmations }),
     ...(clock && { clock }),
     ...(observe && { observe }),
   })
@@ -847,12 +876,14 @@ async function speak(
 ): Promise<Spoken> {
   const { document } = source
   const { rails: named, plans, tokens } = document
-  const isSent = [named.evm ?? []].flat().some(({ transactions }) => transactions)
-  const isPermitted = [named.evm ?? []].flat().some(({ permit2 }) => permit2)
+  const chains = [named.evm ?? []].flat()
+  const isSent = chains.some(({ transactions }) => transactions)
+  const isPermitted = chains.some(({ permit2 }) => permit2)
+  const isKept = chains.some(({ channels }) => channels)
   const fitting = [
     ...(named.lightning ? ['l402'] : []),
     ...(named.evm ? ['x402'] : []),
-    ...(named.stripe || isSent || isPermitted ? ['mpp'] : []),
+    ...(named.stripe || isSent || isPermitted || isKept ? ['mpp'] : []),
     ...(named.stripe || named.paypal || isSent ? ['bearer'] : []),
     ...(plans ? ['oauth'] : []),
   ]

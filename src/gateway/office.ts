@@ -18,6 +18,8 @@ import type { SharedParts } from './open.ts'
 
 /** How often it is looked whether a sweep is due. */
 export const SWEEP_EVERY_MS = 300_000
+/** How often it is looked what payers of channels have promised, and whether one wants the end: a small part of its grace. */
+export const COLLECT_EVERY_MS = 60_000
 
 /** What the operator sees of a gateway: metrics, the dashboard, and what is told to others. */
 export interface Office {
@@ -98,17 +100,21 @@ export async function openOffice(
       observe({ type: 'fault', at: clock.now(), where, error })
     createReconciler({ ledger: books, rails, observe, clock }).run(signal).catch(fault('reconcile'))
     createRefundLooks({ ledger: books, rails, observe, clock }).run(signal).catch(fault('refunds'))
-    sweepAll(rails.filter(isSweeping), signal, fault('sweep')).catch(fault('sweep'))
+    const sweeps = rails.filter(isSweeping).map((rail) => () => rail.sweep())
+    const collects = rails.filter(isCollecting).map((rail) => () => rail.collect())
+    often(sweeps, SWEEP_EVERY_MS, signal, fault('sweep')).catch(fault('sweep'))
+    often(collects, COLLECT_EVERY_MS, signal, fault('collect')).catch(fault('collect'))
   }
 
-  async function sweepAll(
-    rails: readonly Sweeping[],
+  async function often(
+    works: readonly (() => Promise<unknown>)[],
+    everyMs: number,
     signal: AbortSignal,
     fault: (error: unknown) => void,
   ): Promise<void> {
-    while (rails.length > 0 && !signal.aborted) {
-      for (const rail of rails) await rail.sweep().catch(fault)
-      await clock.sleep(SWEEP_EVERY_MS, signal)
+    while (works.length > 0 && !signal.aborted) {
+      for (const work of works) await work().catch(fault)
+      await clock.sleep(everyMs, signal)
     }
   }
 
@@ -146,6 +152,12 @@ type Sweeping = Rail & { sweep(): Promise<unknown> }
 
 function isSweeping(rail: Rail): rail is Sweeping {
   return 'sweep' in rail
+}
+
+type Collecting = Rail & { collect(): Promise<unknown> }
+
+function isCollecting(rail: Rail): rail is Collecting {
+  return 'collect' in rail
 }
 
 const tokenAt = ['dashboard', 'token'] as const

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { inspect } from 'node:util'
 import { after, before, describe, test } from 'node:test'
+import { readPrice } from '../../../core/money.ts'
 import type { Offer } from '../../../core/offer.ts'
 import type { Settlement, Verdict } from '../../../core/ports.ts'
 import type { Allowance, Voucher } from '../../../core/voucher.ts'
@@ -259,7 +260,9 @@ describe('a channel', () => {
 
   test('is collected when it is idle or enough is owed, and not before', async () => {
     const { wallet } = world
-    const rail = await world.another({ collect: { from: 500_000n, least: 1_000n, idleMs: 60_000 } })
+    const rail = await world.another({
+      collect: { from: readPrice('0.5 USD'), least: readPrice('0.001 USD'), idleMs: 60_000 },
+    })
     const { offer, proof } = await world.deposit()
     const id = wallet.channels.idOf(proof)
     const collected = async (): Promise<readonly bigint[]> =>

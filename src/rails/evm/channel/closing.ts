@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { assert } from '../../../core/assert.ts'
 import { bookCost } from '../../../core/cost.ts'
-import type { Money } from '../../../core/money.ts'
+import type { Money, Price } from '../../../core/money.ts'
 import type { Offer } from '../../../core/offer.ts'
 import type { Clock, Ledger, Settlement } from '../../../core/ports.ts'
 import type { Problem } from '../../../core/problem.ts'
@@ -19,19 +19,19 @@ import { collectCall, endIn, gas } from './escrow.ts'
 import { exceeding, inexact, otherPayee } from './problems.ts'
 import type { Send } from './sending.ts'
 import type { Details, Shop } from './terms.ts'
-import { RAIL } from './terms.ts'
+import { RAIL, quote } from './terms.ts'
 
 /** How long a channel may lie without a new voucher until what was promised is collected. */
 export const IDLE_MS = 86_400_000
 /** How long the last word of a payer is waited on, before more than it promises is collected. */
 const LAST_WAIT_MS = 600_000
 
-/** When what vouchers promise is collected before a channel is closed, in the token's smallest unit. */
+/** When what vouchers promise is collected before a channel is closed. */
 export interface CollectRule {
   /** As soon as so much is promised and not collected; never for that alone if absent. */
-  readonly from?: bigint
+  readonly from?: Price
   /** Less than that is not worth its gas, and is left. */
-  readonly least?: bigint
+  readonly least?: Price
   readonly idleMs?: number
 }
 
@@ -212,14 +212,25 @@ export function createClosing(parts: ClosingParts): Closing {
     open.delete(channel)
   }
 
-  function isDue({ isClosing, settled }: State, best: Kept, last: Kept | undefined): boolean {
+  function isDue(
+    { isClosing, settled, token }: State,
+    best: Kept,
+    last: Kept | undefined,
+  ): boolean {
     const owed = best.cumulative - settled
-    if (owed <= 0n || owed < (rule.least ?? 0n)) return false
+    if (owed <= 0n || owed < (unitsOf(rule.least, token) ?? 0n)) return false
     if (isClosing) return true
     // It is being closed, perhaps with less.
     if (last && clock.now() - last.at < LAST_WAIT_MS) return false
     const isIdle = clock.now() - best.at >= (rule.idleMs ?? IDLE_MS)
-    return isIdle || (rule.from !== undefined && owed >= rule.from)
+    const from = unitsOf(rule.from, token)
+    return isIdle || (from !== undefined && owed >= from)
+  }
+
+  /** Undefined where the rule says nothing of this token. */
+  function unitsOf(price: Price | undefined, token: Hex): bigint | undefined {
+    const terms = price && quote(shop, price)
+    return terms?.find(({ details }) => lower(details.token) === token)?.amount.amount
   }
 
   /** Its state once more: somebody else may have had the turn before. */

@@ -1,6 +1,7 @@
 import type { LocalAccount } from 'viem'
 import { assert } from '../../../core/assert.ts'
 import { systemClock } from '../../../core/clock.ts'
+import { writePrice } from '../../../core/money.ts'
 import type { Observe } from '../../../core/event.ts'
 import type { Clock, Ledger, Rail } from '../../../core/ports.ts'
 import { PaymentError } from '../../../core/problem.ts'
@@ -127,6 +128,9 @@ export function channel(settings: ChannelSettings): ChannelRail {
     observe?.({ type: 'fault', at: clock.now(), where: `rails/channel ${network.id}`, error })
   const shared = { shop, rpc, reader, escrow, books, clock, send, final }
   const { collect: rule = {} } = settings
+  for (const price of [rule.from, rule.least])
+    if (price && quote(shop, price).length === 0)
+      throw new RangeError(`"collect": nothing here is paid in parts of ${writePrice(price)}.`)
   const deposits = createDeposits({ ...shared, budget, sender, confirmations, channels })
   const vouchers = createVouchers({ place, escrow, books, clock, channels })
   const ends = createClosing({ ...shared, ledger, rule, fault })
