@@ -48,6 +48,16 @@ export interface Sending {
   readonly isOpen: boolean
 }
 
+/** Money that has come out of channels. */
+export interface Arrival {
+  /** The id of its asset. */
+  readonly asset: string
+  readonly amount: bigint
+  /** Where it has come to, as offers name it. */
+  readonly payee: string
+  readonly reference: Hex
+}
+
 /** What this rail itself keeps in the seller's books: channels, deposits, vouchers, and what it sends. */
 export interface Books {
   known(channel: Hex): Promise<Known | undefined>
@@ -80,6 +90,10 @@ export interface Books {
   /** Begins to send, or goes on. Its voucher counts as published from now on. */
   sending(channel: Hex, what: 'collect' | 'close', sum: bigint): Promise<Sending>
   sent(sending: Sending): Promise<void>
+  /** What was begun to be collected, by whichever process, and is not known to be done; with its sum. */
+  unsent(channel: Hex): Promise<(Sending & { readonly sum: bigint }) | undefined>
+  /** Books that so much has come to our own account, by that transaction; once. */
+  collected(channel: Hex, what: Arrival): Promise<void>
   /** Works for a channel while nobody else does, in any process; undefined if somebody does. */
   inTurn<T>(channel: Hex, work: () => Promise<T>): Promise<T | undefined>
 }
@@ -233,6 +247,24 @@ export function createBooks(ledger: Ledger, clock: Clock, network: string): Book
     },
     async sent({ key }) {
       await ledger.post(key)
+    },
+    async unsent(channel) {
+      const held = await highest(collectsOf(channel))
+      if (held?.state !== 'pending') return undefined
+      return { key: held.key, isOpen: true, log: logOf(held.key), sum: sumIn(held) }
+    },
+    async collected(channel, { asset, amount, payee, reference }) {
+      const key = `collected/${reference}`
+      // From where deposits are to where single payments come: a rail for those finds its arrival explained.
+      const legs = [
+        { debit: `${WORLD}evm/${network}/${payee}`, credit: `${WORLD}channel/${network}/${payee}` },
+      ]
+      const note = { kind: 'collected', channel: channel.slice(2) }
+      const purpose = 'collected'
+      const leaseUntilAt = clock.now() + MARK_MS
+      await ledger.transfer({ key, purpose, asset, amount, legs, leaseUntilAt, note })
+      const data = { reference, settledAt: clock.now() }
+      await ledger.post(key, undefined, { type: 'settled', data })
     },
     async inTurn(channel, work) {
       const key = `${of(channel)}/turn`

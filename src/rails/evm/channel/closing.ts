@@ -6,9 +6,11 @@ import type { Offer } from '../../../core/offer.ts'
 import type { Clock, Ledger, Settlement } from '../../../core/ports.ts'
 import type { Problem } from '../../../core/problem.ts'
 import type { Voucher } from '../../../core/voucher.ts'
+import { TRANSFER_TOPIC, padded, uint } from '../abi.ts'
 import type { Final } from '../final.ts'
 import type { Hex } from '../hex.ts'
 import { lower } from '../hex.ts'
+import { assetOf } from '../networks.ts'
 import { afterSending, failed, unknown } from '../problems.ts'
 import { newest } from '../settle.ts'
 import { written } from '../steps.ts'
@@ -134,9 +136,21 @@ export function createClosing(parts: ClosingParts): Closing {
     const landed = await send({ ...call, kind: 'refund' }, sending.log)
     if (!landed || 'unsent' in landed) return undefined
     await bookGas(sending, landed)
-    if (endIn(landed, escrow.address, channel)) return landed
+    if (endIn(landed, escrow.address, channel)) return await arrived(channel, landed)
     const state = await escrow.state(channel)
     return state?.isFinal ? await endOf(channel) : undefined
+  }
+
+  /** Books what a transaction has brought to the payee. */
+  async function arrived(channel: Hex, mined: Mined): Promise<Mined> {
+    const [payee, from] = [lower(shop.payee), escrow.address]
+    for (const token of network.tokens) {
+      const amount = movedIn(mined, lower(token.address), from, payee)
+      const { id: asset } = assetOf(network, token)
+      const what = { asset, amount, payee: shop.payee, reference: mined.hash }
+      if (amount > 0n) await books.collected(channel, what)
+    }
+    return mined
   }
 
   /** The transaction that has ended it, whoever sent it. */
@@ -144,8 +158,9 @@ export function createClosing(parts: ClosingParts): Closing {
     const { log, isOpen, key } = await books.sending(channel, 'close', 0n)
     if (isOpen) await books.sent({ log, isOpen, key })
     const own = await newest(reader, await written(log, 'refund'))
-    if (own && endIn(own, escrow.address, channel)) return own
-    return await escrow.find(channel, 'end', (mined) => isEnd(mined, channel))
+    if (own && isEnd(own, channel)) return await arrived(channel, own)
+    const other = await escrow.find(channel, 'end', (mined) => isEnd(mined, channel))
+    return other && (await arrived(channel, other))
   }
 
   function isEnd(mined: Mined, channel: Hex): boolean {
@@ -195,6 +210,7 @@ export function createClosing(parts: ClosingParts): Closing {
 
   async function collectOf(channel: Hex, state: State | undefined): Promise<Collected | undefined> {
     if (!state) return undefined
+    await finish(channel)
     const end = await books.end(channel)
     if (state.isFinal) await leave(channel)
     else if (end) await closeBy(channel, end)
@@ -202,6 +218,14 @@ export function createClosing(parts: ClosingParts): Closing {
     const [best, last] = await Promise.all([books.best(channel), books.last(channel)])
     if (!best || !isDue(state, best, last)) return undefined
     return await books.inTurn(channel, () => sendCollect(channel, best))
+  }
+
+  /** What whoever died had begun to collect is ended first: what has come must be booked. */
+  async function finish(channel: Hex): Promise<void> {
+    const begun = await books.unsent(channel)
+    const voucher = begun && (await books.atLeast(channel, begun.sum))
+    if (!begun || voucher?.cumulative !== begun.sum) return
+    await books.inTurn(channel, () => sendBy(channel, voucher, begun))
   }
 
   /** Nothing is done for it any more, once no block can undo its end. */
@@ -240,13 +264,27 @@ export function createClosing(parts: ClosingParts): Closing {
     if (!state || state.isFinal || !amount || amount <= 0n || (await books.end(channel)))
       return undefined
     const sending = await books.sending(channel, 'collect', best.cumulative)
-    const call = { to: escrow.address, data: collectCall('settle', channel, best), gas: gas.settle }
+    const landed = await sendBy(channel, best, sending)
+    return landed && { channel: channel.slice(2), amount, reference: landed.hash }
+  }
+
+  /** The transaction that has collected; undefined while there is none. */
+  async function sendBy(
+    channel: Hex,
+    voucher: Voucher,
+    sending: Sending,
+  ): Promise<Mined | undefined> {
+    const data = collectCall('settle', channel, voucher)
+    const call = { to: escrow.address, data, gas: gas.settle }
     const landed = await send({ ...call, kind: 'sweep' }, sending.log)
     if (!landed || 'unsent' in landed) return undefined
     await bookGas(sending, landed)
-    if (!landed.ok) return undefined
-    await books.sent(sending)
-    return { channel: channel.slice(2), amount, reference: landed.hash }
+    if (landed.ok) await arrived(channel, landed)
+    const state = await escrow.state(channel)
+    // Refused for good, since as much was collected otherwise, or the channel has ended.
+    const isOver = state !== undefined && (state.isFinal || state.settled >= voucher.cumulative)
+    if (landed.ok || isOver) await books.sent(sending)
+    return landed.ok ? landed : undefined
   }
 
   return {
@@ -254,6 +292,18 @@ export function createClosing(parts: ClosingParts): Closing {
     close,
     collect,
   }
+}
+
+/** What a transaction has moved of a token between these two. */
+function movedIn({ ok, logs }: Mined, token: Hex, from: Hex, to: Hex): bigint {
+  const lines = logs.filter(
+    ({ address, topics: [topic, sender, receiver] }) =>
+      lower(address as Hex) === token &&
+      topic === TRANSFER_TOPIC &&
+      sender === `0x${padded(from)}` &&
+      receiver === `0x${padded(to)}`,
+  )
+  return ok ? lines.reduce((sum, { data }) => sum + (uint(data as Hex) ?? 0n), 0n) : 0n
 }
 
 const waiting: Settlement = unknown('The channel is being closed.')
