@@ -50,7 +50,10 @@ before(async () => {
   shop = await serve(
     toll(seller, routes, async (request, response) => {
       const url = new URL(request.url ?? '', 'http://a')
-      if (url.pathname === '/page') return void response.end('page')
+      if (url.pathname === '/page') {
+        response.end('page')
+        return
+      }
       const meter = meterOf(request)
       response.writeHead(200, { 'Content-Type': 'text/event-stream' })
       const most = Number(url.searchParams.get('n'))

@@ -33,7 +33,7 @@ async function open(t: TestContext): Promise<Stage> {
   const seller = await createSeller({
     secret: SECRET,
     rails: [rail],
-    protocols: [mpp({ parts: [rail as never] })],
+    protocols: [mpp({ parts: [rail] })],
     ledger: memory(),
     plans: { purse: { price: '1 USD', balance: '1 USD', refund: true } },
   })
@@ -45,7 +45,10 @@ async function open(t: TestContext): Promise<Stage> {
   const { origin, close } = await serve(
     toll(seller, routes, async (request, response) => {
       const url = new URL(request.url ?? '', 'http://a')
-      if (url.pathname !== '/words') return void response.end(url.pathname)
+      if (url.pathname !== '/words') {
+        response.end(url.pathname)
+        return
+      }
       const meter = meterOf(request)
       const most = Number(url.searchParams.get('n') ?? 3)
       response.writeHead(200, { 'Content-Type': 'text/event-stream' })
@@ -70,7 +73,7 @@ async function open(t: TestContext): Promise<Stage> {
     payer: (more) =>
       createChannelPayer({
         wallet,
-        protocol: mpp({ parts: [wallet as never] }),
+        protocol: mpp({ parts: [wallet] }),
         ledger,
         policy: { perRequest: '1 USD', total: '3 USD' },
         most: '2 USD',

@@ -163,7 +163,7 @@ function readWords({ method, intent, request }: Words): Terms | string {
   const details = request?.['methodDetails']
   const { timeoutMs, chainId } = isObject(details) ? details : {}
   if (chainId !== 31337) return 'The chain is not known.'
-  return termsOf(BigInt(String(request?.['suggestedDeposit'])), Number(timeoutMs))
+  return termsOf(sumIn(request?.['suggestedDeposit']) ?? 0n, Number(timeoutMs))
 }
 
 function termsOf(amount: bigint, timeoutMs: number): Terms {
@@ -176,21 +176,23 @@ function readPayload(payload: JsonObject): SessionSaid | string {
   const { action, channelId, cumulativeAmount, signature, secret, nonce, value } = payload
   if (typeof channelId !== 'string' || !/^0x[0-9a-f]{64}$/.test(channelId)) return 'No channel.'
   const id = channelId.slice(2)
-  const hasVoucher = /^\d{1,39}$/.test(String(cumulativeAmount)) && typeof signature === 'string'
-  const voucher = hasVoucher && { cumulative: BigInt(String(cumulativeAmount)), signature }
-  const proof = {
-    channel: id,
-    secret,
-    nonce,
-    value: BigInt(String(value ?? 0)),
-    ...(voucher && { voucher }),
-  }
+  const cumulative = sumIn(cumulativeAmount)
+  const voucher =
+    cumulative !== undefined && typeof signature === 'string'
+      ? { cumulative, signature }
+      : undefined
+  const paid = { channel: id, secret, nonce, value: sumIn(value) ?? 0n }
+  const proof = { ...paid, ...(voucher && { voucher }) }
   if (action === 'topUp') return { session: { act: 'top-up', id, rail: RAIL }, proof }
   if (!voucher) return 'No voucher.'
   const act = { open: 'open', voucher: 'use', close: 'close' } as const
   if (action !== 'open' && action !== 'voucher' && action !== 'close') return 'Unknown action.'
   const session = { act: act[action], id, rail: RAIL, voucher }
   return action === 'open' ? { session, proof } : { session }
+}
+
+function sumIn(said: unknown): bigint | undefined {
+  return typeof said === 'string' && /^\d{1,39}$/.test(said) ? BigInt(said) : undefined
 }
 
 /** The rail of one process. */

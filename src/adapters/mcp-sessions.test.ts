@@ -26,13 +26,13 @@ async function open(t: TestContext, isFailing = false): Promise<Shop> {
   const seller = await createSeller({
     secret: SECRET,
     rails: [rail],
-    protocols: [mpp({ parts: [rail as never] })],
+    protocols: [mpp({ parts: [rail] })],
     ledger: memory(),
     plans: { purse: { price: '1 USD', balance: '1 USD', refund: true }, day: { price: '1 USD' } },
   })
   t.after(() => seller.close())
   const url = 'https://mcp.example.com/mcp'
-  const codec = mppRpc({ parts: [rail as never] })
+  const codec = mppRpc({ parts: [rail] })
   const tools = { search: { plan: 'purse', price: '0.25 USD' }, other: '0.25 USD' }
   const door = toolDoor(seller, { codec, url, tools })
   for (const wrong of [
@@ -49,8 +49,8 @@ async function open(t: TestContext, isFailing = false): Promise<Shop> {
     async say(payload, tool = 'search') {
       if (payload) challenge ??= challengeIn(await shop.say())
       const credential = payload && challenge && { challenge, payload }
-      const _meta = credential && { 'org.paymentauth/credential': credential }
-      const params = { name: tool, arguments: { q: 'x' }, ...(_meta && { _meta }) }
+      const meta = credential && { _meta: { 'org.paymentauth/credential': credential } }
+      const params = { name: tool, arguments: { q: 'x' }, ...meta }
       return await door.call({ method: 'tools/call', params }, async () => {
         works++
         return { content: [], isError: isFailing }

@@ -44,10 +44,10 @@ export function createNews(meter: Pick<Meter, 'used'>, streamed: Streamed): News
     }
   }
 
-  async function voucher({ look, channel: id }: Teller, more: Price): Promise<Told | undefined> {
-    const drawn = await look(more)
+  async function voucher(teller: Teller, more: Price): Promise<Told | undefined> {
+    const drawn = await teller.look(more)
     const data = drawn && {
-      channelId: `0x${id}`,
+      channelId: `0x${teller.channel}`,
       requiredCumulative: drawn.needed.toString(),
       acceptedCumulative: drawn.accepted.toString(),
       deposit: drawn.deposit.toString(),

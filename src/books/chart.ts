@@ -45,7 +45,12 @@ export const chart: readonly AccountClass[] = [
   row('sent/', 'sent/<caller>/<day>', 'count', 'settlements sent for a caller in a day'),
   row('quota/', 'quota/<caller>/<day>', 'count', 'what was moved for a caller in a day'),
   row('limits/', 'limits/<scope>', 'count', 'a limit that a token names'),
-  row('promised/', 'promised/<id>', 'count', 'what was drawn of a channel, as far as its vouchers go'),
+  row(
+    'promised/',
+    'promised/<id>',
+    'count',
+    'what was drawn of a channel, as far as its vouchers go',
+  ),
   row('spent/', 'spent/<limit>', 'count', 'a limit of our own purchases'),
   row('queue/', 'queue/waiting', 'count', 'bytes of paid requests that wait for their upstream'),
   row(`${WORLD}losses/`, 'world/losses/<account>', 'outside', 'sales that came undone, unbacked'),

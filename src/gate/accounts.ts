@@ -290,8 +290,8 @@ export function createAccounts(
     const account = await recall(id)
     const [leg] = account ? await promised(account) : none
     if (leg?.ceiling === undefined) return left
-    const [{ posted = 0n, pending = 0n } = {}] = await ledger.balances(leg.credit)
-    const room = leg.ceiling - posted - pending
+    const [counted] = await ledger.balances(leg.credit)
+    const room = leg.ceiling - (counted ? counted.posted + counted.pending : 0n)
     return room < left ? (room > 0n ? room : 0n) : left
   }
 

@@ -50,7 +50,7 @@ describe('a WebSocket that is paid by vouchers', () => {
         const seller = await createSeller({
           secret: SECRET,
           rails: [rail],
-          protocols: [mpp({ parts: [rail as never] })],
+          protocols: [mpp({ parts: [rail] })],
           ledger: memory(),
           plans: { purse: { price: '1 USD', balance: '1 USD', refund: true } },
         })
@@ -87,7 +87,8 @@ describe('a WebSocket that is paid by vouchers', () => {
         socket.on('message', (data) => {
           const text = (data as Buffer).toString()
           const frame = readSocket(text)
-          if (!frame) return void (text.startsWith('word') && heard.push(text))
+          if (!frame && text.startsWith('word')) heard.push(text)
+          if (!frame) return
           told.push(frame.mpp)
           if (frame.mpp === 'payment-need-voucher') {
             assert.deepEqual(frame.data, {

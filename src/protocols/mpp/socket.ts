@@ -38,23 +38,19 @@ export function readSocket(text: string): SocketFrame | undefined {
   const said = readJson(text, FRAME_CHARS_MAX)
   if (!isObject(said)) return undefined
   const { mpp, data, authorization, status, message } = said
-  switch (mpp) {
-    case 'authorization':
-      return typeof authorization === 'string' ? { mpp, authorization } : undefined
-    case 'message':
-      return typeof data === 'string' ? { mpp, data } : undefined
-    case 'payment-close-request':
-      return { mpp }
-    case 'payment-error':
-      return typeof status === 'number' && typeof message === 'string'
-        ? { mpp, status, message }
-        : undefined
-    case 'payment-need-voucher':
-    case 'payment-need-topup':
-    case 'payment-receipt':
-    case 'payment-close-ready':
-      return isObject(data) ? { mpp, data } : undefined
-    default:
-      return undefined
-  }
+  if (mpp === 'payment-close-request') return { mpp }
+  if (mpp === 'authorization' && typeof authorization === 'string') return { mpp, authorization }
+  if (mpp === 'message' && typeof data === 'string') return { mpp, data }
+  if (mpp === 'payment-error' && typeof status === 'number' && typeof message === 'string')
+    return { mpp, status, message }
+  const named = telling.find((name) => name === mpp)
+  return named && isObject(data) ? { mpp: named, data } : undefined
 }
+
+/** Frames that tell something as an object. */
+const telling = [
+  'payment-need-voucher',
+  'payment-need-topup',
+  'payment-receipt',
+  'payment-close-ready',
+] as const
