@@ -155,7 +155,11 @@ export function createChannels(
       if (!(await open.vouchers.close(order.account)))
         return { kind: 'open', account: order.account, parts: [] }
       const { terms: _, ...whole } = order
-      return await rests.refund(whole)
+      const outcome = await rests.refund(whole)
+      // All of it was spent.
+      if (outcome.kind === 'denied' && outcome.code === 'amount-exceeded')
+        await accounts.revoke(order.account)
+      return outcome
     },
   }
 
