@@ -11,6 +11,8 @@ import { UINT128_MAX } from './voucher.ts'
 const MARK_MS = 300_000
 /** How long one process may send for a channel until another may. */
 export const TURN_MS = 120_000
+/** How late a channel may come into the list. */
+const LATE_MS = 600_000
 /** Most deposits of one channel. */
 export const DEPOSITS_MAX = 1_000
 /** Most last words of one payer. */
@@ -64,8 +66,10 @@ export interface Books {
   /** Durable before a deposit counts. */
   remember(channel: Omit<Known, 'isOver'>): Promise<void>
   over(channel: Hex): Promise<void>
-  /** Channels that were made since, the oldest first, and where to go on. */
+  /** Channels that stand behind that place, the oldest first, and the place of the last. */
   list(after: string): Promise<{ readonly channels: readonly Hex[]; readonly next: string }>
+  /** A place before that one, by which clocks may differ and marks may be late. */
+  earlier(place: string): string
   /** The deposit counts for that sale from now on; false if it counts for another. */
   takeDeposit(channel: Hex, before: bigint, amount: bigint, sale: string): Promise<boolean>
   /** What was taken for that sale has vanished from the chain. */
@@ -179,6 +183,11 @@ export function createBooks(ledger: Ledger, clock: Clock, network: string): Book
       const held = await ledger.under(`${base}/list/`, after, LIST_AT_ONCE)
       const channels = held.map(({ key }): Hex => `0x${key.slice(-64)}`)
       return { channels, next: held.at(-1)?.key ?? after }
+    },
+    earlier(place) {
+      const [at = ''] = place.slice(`${base}/list/`.length).split('/')
+      const from = Math.max(0, Number(at) - LATE_MS)
+      return place === '' ? '' : `${base}/list/${String(from).padStart(15, '0')}`
     },
     takeDeposit: (channel, before, amount, sale) =>
       mark(keyOf(`${of(channel)}/deposits/`, before), { amount: amount.toString() }, sale),

@@ -5,13 +5,14 @@ import type { Money, Price } from '../../../core/money.ts'
 import type { Offer } from '../../../core/offer.ts'
 import type { Clock, Ledger, Settlement } from '../../../core/ports.ts'
 import type { Problem } from '../../../core/problem.ts'
+import { PaymentError } from '../../../core/problem.ts'
 import type { Voucher } from '../../../core/voucher.ts'
 import { TRANSFER_TOPIC, padded, uint } from '../abi.ts'
 import type { Final } from '../final.ts'
 import type { Hex } from '../hex.ts'
 import { lower } from '../hex.ts'
 import { assetOf } from '../networks.ts'
-import { afterSending, failed, unknown } from '../problems.ts'
+import { afterSending, failed, unknown, unsent } from '../problems.ts'
 import { newest } from '../settle.ts'
 import { written } from '../steps.ts'
 import type { Mined, Reader } from '../token.ts'
@@ -19,12 +20,14 @@ import type { Books, Kept, Sending } from './books.ts'
 import type { Escrow, State } from './escrow.ts'
 import { collectCall, endIn, gas } from './escrow.ts'
 import { exceeding, inexact, otherPayee } from './problems.ts'
-import type { Send } from './sending.ts'
+import type { Landed, Send } from './sending.ts'
 import type { Details, Shop } from './terms.ts'
 import { RAIL, quote } from './terms.ts'
 
 /** How long a channel may lie without a new voucher until what was promised is collected. */
 export const IDLE_MS = 86_400_000
+/** Most channels that are worked on at once. */
+const AT_ONCE = 8
 /** How long the last word of a payer is waited on, before more than it promises is collected. */
 const LAST_WAIT_MS = 600_000
 
@@ -133,12 +136,20 @@ export function createClosing(parts: ClosingParts): Closing {
   async function sendClose(channel: Hex, end: Voucher): Promise<Mined | undefined> {
     const sending = await books.sending(channel, 'close', end.cumulative)
     const call = { to: escrow.address, data: collectCall('close', channel, end), gas: gas.close }
-    const landed = await send({ ...call, kind: 'refund' }, sending.log)
-    if (!landed || 'unsent' in landed) return undefined
+    const landed = landedOf(await send({ ...call, kind: 'refund' }, sending.log))
+    if (!landed) return undefined
     await bookGas(sending, landed)
     if (endIn(landed, escrow.address, channel)) return await arrived(channel, landed)
     const state = await escrow.state(channel)
     return state?.isFinal ? await endOf(channel) : undefined
+  }
+
+  /** That nothing can be sent is for the operator to hear. */
+  function landedOf(landed: Landed): Mined | undefined {
+    if (!landed || !('unsent' in landed)) return landed
+    const { code, detail } = unsent(landed.unsent)
+    fault(new PaymentError(code, `${shop.payee} could not collect: ${detail}`))
+    return undefined
   }
 
   /** Books what a transaction has brought to the payee. */
@@ -190,9 +201,13 @@ export function createClosing(parts: ClosingParts): Closing {
     const channels = [...open]
     const states = await escrow.states(channels)
     const found: Collected[] = []
-    for (const [i, channel] of channels.entries()) {
-      const one = await collectOf(channel, states[i]).catch(fault)
-      if (one) found.push(one)
+    const rows = channels.map((channel, i) => ({ channel, state: states[i] }))
+    // Those whose time runs out first.
+    const sorted = rows.toSorted((a, b) => hurry(b.state) - hurry(a.state))
+    for (let i = 0; i < sorted.length; i += AT_ONCE) {
+      const some = sorted.slice(i, i + AT_ONCE)
+      const done = some.map(({ channel, state }) => collectOf(channel, state).catch(fault))
+      found.push(...(await Promise.all(done)).filter((one) => one !== undefined))
     }
     return found
   }
@@ -201,10 +216,11 @@ export function createClosing(parts: ClosingParts): Closing {
   async function readOn(): Promise<void> {
     for (;;) {
       const { channels, next: after } = await books.list(next)
-      if (channels.length === 0) return
+      const isEnd = channels.length === 0 || after === next
       for (const channel of channels)
-        if ((await books.known(channel))?.isOver === false) open.add(channel)
-      next = after
+        if (!open.has(channel) && (await books.known(channel))?.isOver === false) open.add(channel)
+      next = isEnd ? books.earlier(next) : after
+      if (isEnd) return
     }
   }
 
@@ -276,8 +292,8 @@ export function createClosing(parts: ClosingParts): Closing {
   ): Promise<Mined | undefined> {
     const data = collectCall('settle', channel, voucher)
     const call = { to: escrow.address, data, gas: gas.settle }
-    const landed = await send({ ...call, kind: 'sweep' }, sending.log)
-    if (!landed || 'unsent' in landed) return undefined
+    const landed = landedOf(await send({ ...call, kind: 'sweep' }, sending.log))
+    if (!landed) return undefined
     await bookGas(sending, landed)
     if (landed.ok) await arrived(channel, landed)
     const state = await escrow.state(channel)
@@ -292,6 +308,10 @@ export function createClosing(parts: ClosingParts): Closing {
     close,
     collect,
   }
+}
+
+function hurry(state: State | undefined): number {
+  return state?.isClosing ? 1 : 0
 }
 
 /** What a transaction has moved of a token between these two. */

@@ -1,5 +1,4 @@
 import type { LocalAccount } from 'viem'
-import { assert } from '../../../core/assert.ts'
 import { systemClock } from '../../../core/clock.ts'
 import { writePrice } from '../../../core/money.ts'
 import type { Observe } from '../../../core/event.ts'
@@ -121,8 +120,10 @@ export function channel(settings: ChannelSettings): ChannelRail {
   const budget = createBudget(clock, undefined, () => undefined)
   let loaded: Channels | undefined
   const channels = (): Channels => {
-    assert(loaded, 'the rail is open')
-    return loaded
+    if (loaded) return loaded
+    throw new PaymentError('rail-unavailable', 'The chain was not reached yet.', {
+      retryable: true,
+    })
   }
   const fault = (error: unknown): void =>
     observe?.({ type: 'fault', at: clock.now(), where: `rails/channel ${network.id}`, error })

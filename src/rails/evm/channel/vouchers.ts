@@ -100,8 +100,8 @@ export function createVouchers(parts: VoucherParts): Omit<Vouchers, 'close'> {
     // The first may promise nothing, the last what it likes, and all of the deposit is never too little.
     const isFree = best === undefined || isLast || voucher.cumulative === state.deposit
     if (!isFree && voucher.cumulative < least) return tooSmall(least)
-    await books.keep(channel, voucher)
     if (isLast && !(await books.keepLast(channel, voucher))) return tooManyWords
+    await books.keep(channel, voucher)
     // Whoever has fixed the end meanwhile did so without it.
     const end = await books.end(channel)
     if (end && end.cumulative < voucher.cumulative) return finalized
