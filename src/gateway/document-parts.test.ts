@@ -92,7 +92,7 @@ test('channels are sold over MPP, and what is promised is collected', async () =
     const parts = await openParts(source, { ledger: memory() })
     assert.ok(parts.seller.protocols.some(({ name }) => name === 'mpp'))
     const rail = parts.rails.find(({ name }) => name === 'channel') as ChannelRail | undefined
-    assert.ok(rail?.refund)
+    assert.ok(rail)
     const account = generatePrivateKey()
     await chain.mint(privateKeyToAddress(account), 1_000_000n)
     const wallet = channelWallet({ network: 'base-sepolia', account })

@@ -153,6 +153,23 @@ describe('a channel', () => {
     assert.equal(exact.state, 'settled', inspect(exact))
   })
 
+  test('whose payer the token has blocked is collected, and closed when he can be paid again', async () => {
+    const { rail, wallet, chain } = world
+    const { offer, proof, key } = await world.deposit()
+    const id = wallet.channels.idOf(proof)
+    const payer = wallet.payer?.(proof) ?? ''
+    await accepted(rail, id, await sign(offer, id, 300_000n), true)
+    const [before, had] = [await earned(), await chain.balanceOf(payer)]
+    const word = payer.slice(2).padStart(64, '0')
+    await chain.send({ to: chain.usdc, data: `0xf9f92be4${word}` })
+    assert.equal((await refund(offer, key, 700_000n)).state, 'unknown')
+    assert.equal((await earned()) - before, 300_000n)
+    await chain.send({ to: chain.usdc, data: `0x1a895266${word}` })
+    assert.equal((await refund(offer, key, 700_000n)).state, 'settled')
+    assert.equal((await earned()) - before, 300_000n)
+    assert.equal((await chain.balanceOf(payer)) - had, 700_000n)
+  })
+
   test('goes back whole by its first voucher when nothing was drawn', async () => {
     const { chain, wallet } = world
     const { offer, proof, key } = await world.deposit()

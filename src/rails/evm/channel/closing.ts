@@ -141,7 +141,11 @@ export function createClosing(parts: ClosingParts): Closing {
     await bookGas(sending, landed)
     if (endIn(landed, escrow.address, channel)) return await arrived(channel, landed)
     const state = await escrow.state(channel)
-    return state?.isFinal ? await endOf(channel) : undefined
+    if (state?.isFinal) return await endOf(channel)
+    // The token pays its payer nothing, who may be blocked there: what was promised is collected all the same.
+    if (!landed.ok && state && state.settled < end.cumulative)
+      await sendBy(channel, end, await books.sending(channel, 'collect', end.cumulative))
+    return undefined
   }
 
   /** That nothing can be sent is for the operator to hear. */

@@ -15,9 +15,6 @@ import type { Authorized, Opening } from './proof.ts'
 export const ESCROW_CODE_HASH: Hex =
   '0x80b79b839d1d88d6ca7dd3416f2aa9568176c6149e7cc7ae3bf6c48f7d3da699'
 
-/** How long the payee has to collect once a payer wants the end, in milliseconds: a constant of the contract. */
-export const GRACE_MS = 900_000
-
 /** Gas of what is sent here; what is not used is not paid. Measured with USDC, and a third more. */
 export const gas = { open: 300_000, topUp: 180_000, settle: 160_000, close: 200_000 } as const
 

@@ -79,6 +79,7 @@ export function createVouchers(parts: VoucherParts): Omit<Vouchers, 'close'> {
     if (end?.cumulative === voucher.cumulative) return await told(channel, true)
     if (!end && voucher.cumulative < published) return collected(published)
     if (!end && !(await books.keepLast(channel, voucher))) return tooManyWords
+    if (!end) await books.keep(channel, voucher)
     return await told(channel, proves)
   }
 
