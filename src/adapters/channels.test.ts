@@ -14,6 +14,7 @@ import { createChannelRail, createEscrow, createPurse } from './escrow.test.ts'
 import type { Escrow, Purse } from './escrow.test.ts'
 import { serve } from './fixture.test.ts'
 import { meterOf } from './meter.ts'
+import { toll as tollFetch } from './fetch.ts'
 import { toll } from './node.ts'
 import type { Routes } from './routes.ts'
 import { createSeller } from './seller.ts'
@@ -448,5 +449,25 @@ describe('a channel', () => {
     const drawn = await shop.seller.gate.channels.look(purse.channel)
     assert.deepEqual([drawn?.spent, drawn?.held], [300_000n, 0n])
     assert.equal((await shop.say(asked, purse.voucher(550_000n), '/page')).text, 'page')
+  })
+
+  test('pays handlers of fetch too, which are metered and told on their heads', async (t) => {
+    const shop = await open(t)
+    const { purse, asked } = await shop.opened()
+    const handler = tollFetch(shop.seller, routes, async (request) => {
+      const meter = meterOf(request)
+      let words = 0
+      while (words < 3 && (await meter.take('0.10 USD'))) words++
+      return new Response(`${words} words`)
+    })
+    const said = { challenge: asked, payload: purse.voucher(200_000n) }
+    const value = Buffer.from(JSON.stringify(said)).toString('base64url')
+    const headers = { Authorization: `Payment ${value}` }
+    const answer = await handler(new Request(`${shop.origin}/words`, { headers }))
+    assert.equal(await answer.text(), '2 words')
+    const receipt = fromReceipt(answer.headers.get('payment-receipt') ?? '')
+    assert.equal(receipt['acceptedCumulative'], '200000')
+    while ((await shop.ledger.pending()).length > 0) await after(5)
+    assert.equal((await shop.seller.gate.channels.look(purse.channel))?.spent, 200_000n)
   })
 })
