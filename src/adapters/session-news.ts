@@ -20,7 +20,7 @@ export interface Told {
   readonly data: JsonObject
 }
 
-/** What the payer of a session is told while the work runs, whatever carries it. */
+/** What the payer of a session is told while the work runs, whatever carries it. Never rejects. */
 export interface News {
   /** That so much more is wanted than there is. Undefined where that cannot be told. */
   need(amount: Price): Promise<Told | undefined>
@@ -45,7 +45,7 @@ export function createNews(meter: Pick<Meter, 'used'>, streamed: Streamed): News
   }
 
   async function voucher(teller: Teller, more: Price): Promise<Told | undefined> {
-    const drawn = await teller.look(more)
+    const drawn = await teller.look(more).catch(() => undefined)
     const data = drawn && {
       channelId: `0x${teller.channel}`,
       requiredCumulative: drawn.needed.toString(),
@@ -66,6 +66,16 @@ export function createNews(meter: Pick<Meter, 'used'>, streamed: Streamed): News
     }
   }
 
+  /** What was counted is charged first, so that it says what the whole has cost. */
+  async function voucherReceipt({
+    teller,
+    settle,
+  }: NonNullable<Streamed['channel']>): Promise<JsonObject | undefined> {
+    await settle()
+    const drawn = await teller.look()
+    return drawn && teller.write(drawn, { units: units() }).body
+  }
+
   return {
     need: async (amount) =>
       channel
@@ -75,10 +85,8 @@ export function createNews(meter: Pick<Meter, 'used'>, streamed: Streamed): News
       channel ? undefined : { event: 'session-timeout', data: balance(amount) },
     async receipt() {
       if (!channel) return { event: RECEIPT, data: balanceReceipt() }
-      // What was counted is charged first, so that the receipt says what the whole has cost.
-      await channel.settle()
-      const drawn = await channel.teller.look()
-      const data = drawn && channel.teller.write(drawn, { units: units() }).body
+      // Without one the next answer tells: what was served is served.
+      const data = await voucherReceipt(channel).catch(() => undefined)
       return data && { event: RECEIPT, data }
     },
     async pause(ms, signal) {

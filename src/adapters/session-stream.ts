@@ -54,8 +54,7 @@ export function tellIn(response: ServerResponse, meter: Meter, streamed: Streame
   }
 
   async function finish(done: readonly unknown[]): Promise<void> {
-    // Without a receipt the next answer tells: what was served is served.
-    say(await news.receipt().catch(() => undefined))
+    say(await news.receipt())
     isOver = true
     Reflect.apply(end, response, done)
   }

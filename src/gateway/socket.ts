@@ -123,7 +123,7 @@ export function joinCounted(trip: SocketTrip): void {
   async function tellReceipt(): Promise<void> {
     if (!news || isCounted) return
     isCounted = true
-    const told = await news.receipt().catch(() => undefined)
+    const told = await news.receipt()
     if (told) write(writeNews(told))
   }
 
