@@ -25,7 +25,6 @@ export interface Lying {
   deposit: bigint
   readonly secret: string
   best: Voucher
-  last?: Voucher
   /** What its payee has collected, once it is closed. */
   collected?: bigint
 }
@@ -201,8 +200,8 @@ export function createChannelRail({ channels, moved }: Escrow): Rail<unknown, Pr
     problem('proof-invalid', 'It does not hold.', { reason: why })
   const isSigned = ({ secret }: { readonly secret: string }, id: string, v: Voucher): boolean =>
     sign(secret, id, v.cumulative).signature === v.signature
-  const closeIt = (lying: Lying): void => {
-    lying.collected ??= (lying.last ?? lying.best).cumulative
+  const closeIt = (lying: Lying, sum: bigint = lying.best.cumulative): void => {
+    lying.collected ??= sum
   }
   const settled = (reference: string, payer: string) =>
     ({ state: 'settled', reference, payer, settledAt: Date.now() }) as const
@@ -242,14 +241,13 @@ export function createChannelRail({ channels, moved }: Escrow): Rail<unknown, Pr
       return settled(`0x${hash('sha256', `close ${key} ${amount.amount}`)}`, payer)
     },
     vouchers: {
-      async accept(id, voucher, isLast = false) {
+      async accept(id, voucher) {
         const lying = channels.get(id)
         if (!lying) return problem('session-closed', 'Unknown.', { reason: 'channel-not-found' })
         if (!isSigned(lying, id, voucher)) return wrong('invalid-signature')
         if (lying.collected !== undefined)
           return problem('session-closed', 'Closed.', { reason: 'channel-finalized' })
         if (voucher.cumulative > lying.deposit) return wrong('amount-exceeds-deposit')
-        if (isLast) lying.last = voucher
         if (voucher.cumulative > lying.best.cumulative) lying.best = voucher
         return { accepted: lying.best.cumulative, deposit: lying.deposit }
       },
@@ -257,10 +255,10 @@ export function createChannelRail({ channels, moved }: Escrow): Rail<unknown, Pr
         const lying = channels.get(id)
         return lying && { accepted: lying.best.cumulative, deposit: lying.deposit }
       },
-      async close(id) {
+      async close(id, sum) {
         const lying = channels.get(id)
         if (!lying) return undefined
-        closeIt(lying)
+        closeIt(lying, sum)
         return { reference: `0x${hash('sha256', `close ${id}`)}` }
       },
     },

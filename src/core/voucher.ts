@@ -29,17 +29,18 @@ export interface Vouchers {
   /**
    * Takes a voucher. Durable once it resolves, so that it is safe to serve for it. One that promises no more than what was taken
    * before changes nothing; its signature is checked all the same. Throws `PaymentError` when the world cannot be asked.
-   * @param isLast its payer wants no more: it may promise less than one before, for `Rail.refund` to close with. What may be drawn
-   * stays as it was.
+   * @param isLast its payer wants no more: it may promise less than one before, to be closed with if that covers what was drawn. What
+   * may be drawn stays as it was.
    */
   accept(channel: string, voucher: Voucher, isLast?: boolean): Promise<Allowance | Problem>
   /** How far it may be drawn on now, whichever process took the voucher. Undefined for a channel that is not ours. */
   allowance(channel: string): Promise<Allowance | undefined>
   /**
-   * Collects what the last voucher promises, or the best where there is none, and closes the channel. Safe to call twice, and after
-   * `Rail.refund` has closed it. Undefined while it is not done: ask again.
+   * Closes the channel with the voucher over that sum, which was taken before, or with the best one; what was fixed first counts. It is
+   * collected, and the rest goes back. Safe to call twice, and after `Rail.refund` has closed it. Undefined while it is not done: ask
+   * again.
    */
-  close(channel: string): Promise<{ readonly reference: string } | undefined>
+  close(channel: string, sum?: bigint): Promise<{ readonly reference: string } | undefined>
 }
 
 /** How a channel stands with what was drawn on it. In the smallest unit of its asset, rounded up. */

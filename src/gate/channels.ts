@@ -129,6 +129,8 @@ export function createChannels(
     if (voucher.cumulative < spent + held) return held > 0n ? atWork : tooLittle(spent)
     if (held > 0n) return atWork
     if (!(await fill(open, voucher, await postedOf(open)))) return atWork
+    // Only now that it is charged: what a payer says last may be less than he has drawn.
+    await open.vouchers.close(id, voucher.cumulative)
     const outcome = await rests.refund({ account: id })
     if (outcome.kind === 'open') return closing
     // Nothing may be left to go back.
@@ -152,7 +154,7 @@ export function createChannels(
       const best = { cumulative: allowance.accepted, signature: '' }
       if (!(await fill(open, best, await postedOf(open)))) return busy
       // Nothing can be drawn any more, and its end is the same for all that was paid in.
-      if (!(await open.vouchers.close(order.account)))
+      if (!(await open.vouchers.close(order.account, allowance.accepted)))
         return { kind: 'open', account: order.account, parts: [] }
       const { terms: _, ...whole } = order
       const outcome = await rests.refund(whole)

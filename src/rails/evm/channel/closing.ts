@@ -65,7 +65,7 @@ export interface ClosingParts {
 /** The verbs that bring the money home. */
 export interface Closing {
   refund(offer: Offer<Details>, payer: string, amount: Money, key: string): Promise<Settlement>
-  close(channel: string): Promise<{ readonly reference: string } | undefined>
+  close(channel: string, sum?: bigint): Promise<{ readonly reference: string } | undefined>
   collect(): Promise<readonly Collected[]>
 }
 
@@ -77,25 +77,21 @@ export function createClosing(parts: ClosingParts): Closing {
   const open = new Set<Hex>()
   let next = ''
 
-  /** What the channel is to be closed with for so much to go back; a problem where it cannot be. */
+  /**
+   * What the channel is to be closed with for so much to go back; a problem where it cannot be. Where nothing was fixed, nothing tells
+   * what else will go back: it must be exactly this.
+   */
   async function endFor(channel: Hex, amount: bigint): Promise<Voucher | Problem> {
     const [fixed, credited] = await Promise.all([books.end(channel), books.credited(channel)])
     if (fixed) return fixed
     const kept = credited - amount
-    const said = (await lastWord(channel)) ?? (await books.atLeast(channel, kept))
-    if (!said) return inexact
-    if (said.cumulative > kept) return inexact
-    // Without a last word nothing tells what else will go back: it must be exactly this.
-    const isExact = said.cumulative === kept || (await books.last(channel)) !== undefined
-    return isExact ? await books.fixEnd(channel, said) : inexact
+    const said = kept < (await books.published(channel)) ? undefined : await over(channel, kept)
+    return said?.cumulative === kept ? await books.fixEnd(channel, said) : inexact
   }
 
-  /** The last word of its payer, as far as not more was collected before. */
-  async function lastWord(channel: Hex): Promise<Voucher | undefined> {
-    const last = await books.last(channel)
-    const published = await books.published(channel)
-    if (!last || last.cumulative >= published) return last
-    return await books.atLeast(channel, published)
+  /** The voucher over that sum; the lowest above where there is none. */
+  async function over(channel: Hex, sum: bigint): Promise<Voucher | undefined> {
+    return sum < 0n ? undefined : await books.atLeast(channel, sum)
   }
 
   async function refund(
@@ -187,16 +183,22 @@ export function createClosing(parts: ClosingParts): Closing {
     await bookCost({ ledger, clock }, `costs/${transaction}`, { key }, where, cost)
   }
 
-  async function close(id: string): Promise<{ readonly reference: string } | undefined> {
+  async function close(
+    id: string,
+    sum?: bigint,
+  ): Promise<{ readonly reference: string } | undefined> {
     const channel: Hex = `0x${id}`
-    const end = (await books.end(channel)) ?? (await fixBest(channel))
+    const end = (await books.end(channel)) ?? (await fix(channel, sum))
     if (!end) return undefined
     const closed = await closeBy(channel, end)
     return closed && { reference: closed.hash }
   }
 
-  async function fixBest(channel: Hex): Promise<Voucher | undefined> {
-    const said = (await lastWord(channel)) ?? (await books.best(channel))
+  /** No less than was collected before. What its payer has said last counts only where the caller says so: he may have drawn more. */
+  async function fix(channel: Hex, sum: bigint | undefined): Promise<Voucher | undefined> {
+    const least = await books.published(channel)
+    const said =
+      sum === undefined ? await books.best(channel) : await over(channel, sum < least ? least : sum)
     return said && (await books.fixEnd(channel, said))
   }
 

@@ -167,7 +167,7 @@ export function channel(settings: ChannelSettings): ChannelRail {
       'hash' in proof
         ? 0n
         : BigInt(proof.opening ? gas.open : gas.topUp) * (await fees.price()).fee,
-    vouchers: { ...vouchers, close: (id) => ends.close(id) },
+    vouchers: { ...vouchers, close: (id, sum) => ends.close(id, sum) },
     refund: (offer, payer, amount, key) => ends.refund(offer, payer, amount, key),
     collect: () => ends.collect(),
     async close() {

@@ -78,6 +78,8 @@ export function createVouchers(parts: VoucherParts): Omit<Vouchers, 'close'> {
     // Said twice it is the same, though by then anybody may have seen it: it is what the channel is being closed with.
     if (end?.cumulative === voucher.cumulative) return await told(channel, true)
     if (!end && voucher.cumulative < published) return collected(published)
+    // What everybody knows says nothing of what its payer wants.
+    if (!proves) return await told(channel, false)
     if (!end && !(await books.keepLast(channel, voucher))) return tooManyWords
     if (!end) await books.keep(channel, voucher)
     return await told(channel, proves)
