@@ -478,4 +478,23 @@ describe('a channel', () => {
     while ((await shop.ledger.pending()).length > 0) await after(5)
     assert.equal((await shop.seller.gate.channels.look(purse.channel))?.spent, 200_000n)
   })
+
+  test('is never closed with less than was drawn, however its end and its use come at once', async (t) => {
+    const shop = await open(t)
+    for (let i = 0; i < 6; i++) {
+      const { purse, asked } = await shop.opened()
+      assert.equal((await shop.say(asked, purse.voucher(1_000_000n), '/page')).text, 'page')
+      const use = (): Promise<Said> => shop.say(asked, purse.voucher(1_000_000n), '/page')
+      const end = (): Promise<Said> => shop.say(asked, purse.close(250_000n))
+      const said = await Promise.all(i % 2 === 0 ? [end(), use(), use()] : [use(), end(), use()])
+      const pages = 1 + said.filter(({ text }) => text === 'page').length
+      const { collected } = shop.escrow.channels.get(purse.channel) ?? {}
+      if (collected === undefined) continue
+      assert.ok(collected >= 250_000n * BigInt(pages), `${collected} for ${pages} pages`)
+    }
+    // Beside it one that is closed in peace.
+    const { purse, asked } = await shop.opened(250_000n)
+    assert.equal((await shop.say(asked, purse.voucher(250_000n), '/page')).text, 'page')
+    assert.equal((await shop.say(asked, purse.close(250_000n))).status, 200)
+  })
 })

@@ -26,6 +26,24 @@ interface Open {
   readonly vouchers: Vouchers
 }
 
+/** Closes a channel with what was drawn of it; undefined while that is not done, and for an account that is none. */
+export type Ends = (account: string) => Promise<{ readonly reference: string } | undefined>
+
+/** Makes the end of channels. To be asked for when nothing can be drawn any more: what is held still counts as drawn. */
+export function createEnds(
+  { ledger, rails }: Pick<House, 'ledger' | 'rails'>,
+  accounts: Pick<AccountBooks, 'look'>,
+): Ends {
+  return async (id) => {
+    const { channel, unit } = (await accounts.look(id)) ?? {}
+    const vouchers = channel && rails.find(channel)?.vouchers
+    if (!channel || !vouchers) return undefined
+    const standings = await ledger.balances(promisedOf(id))
+    const { posted = 0n, pending = 0n } = standings.find(({ asset }) => asset === unit) ?? {}
+    return await vouchers.close(id, unitsFor(channel, posted + pending))
+  }
+}
+
 /**
  * Makes the channels. What may be drawn is asked of the rail for each draw and held to by a ceiling in the books (`accounts.ts`); here
  * vouchers come in, and channels end: what the last voucher promises is charged whole, since that is what the network will collect,
@@ -35,6 +53,7 @@ export function createChannels(
   { ledger, rails }: Pick<House, 'ledger' | 'rails'>,
   accounts: Pick<AccountBooks, 'look' | 'free' | 'drawLast' | 'revoke'>,
   rests: Rests,
+  ends: Ends,
 ): ChannelBooks {
   /** Who waits here for a voucher: other processes look by themselves. */
   const hearers = new Map<string, Set<() => void>>()
@@ -106,7 +125,7 @@ export function createChannels(
     if (!open) return unknown
     const why = (await isEnded(open)) ? undefined : await end(open, voucher)
     if (why) return why
-    const closed = await open.vouchers.close(id)
+    const closed = await ends(id)
     if (!closed) return closing
     const allowance = await open.vouchers.allowance(id)
     const { cumulative } = voucher
@@ -129,8 +148,6 @@ export function createChannels(
     if (voucher.cumulative < spent + held) return held > 0n ? atWork : tooLittle(spent)
     if (held > 0n) return atWork
     if (!(await fill(open, voucher, await postedOf(open)))) return atWork
-    // Only now that it is charged: what a payer says last may be less than he has drawn.
-    await open.vouchers.close(id, voucher.cumulative)
     const outcome = await rests.refund({ account: id })
     if (outcome.kind === 'open') return closing
     // Nothing may be left to go back.
@@ -153,9 +170,6 @@ export function createChannels(
       // Of a channel no fee is kept: what no voucher promises is nobody's but its payer's.
       const best = { cumulative: allowance.accepted, signature: '' }
       if (!(await fill(open, best, await postedOf(open)))) return busy
-      // Nothing can be drawn any more, and its end is the same for all that was paid in.
-      if (!(await open.vouchers.close(order.account, allowance.accepted)))
-        return { kind: 'open', account: order.account, parts: [] }
       const { terms: _, ...whole } = order
       const outcome = await rests.refund(whole)
       // All of it was spent.

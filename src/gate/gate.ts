@@ -32,7 +32,7 @@ import { PaymentError } from '../core/problem.ts'
 import type { Seal } from '../core/seal.ts'
 import { isDraw } from './account.ts'
 import { createAccounts } from './accounts.ts'
-import { createChannels } from './channels.ts'
+import { createChannels, createEnds } from './channels.ts'
 import { createClosing } from './closing.ts'
 import { createDelivery, createFlag, isPaid, isTurn } from './delivery.ts'
 import { isGivenBack, lifeOf, lives } from './life.ts'
@@ -139,8 +139,9 @@ export function createGate(parts: GateParts): Gate {
   const standing = createStanding(house, accounts)
   const closing = createClosing(house, (key, offer) => standing.watch(key, offer))
   const refunds = createRefunds(house, accounts)
-  const rests = createRests(house, accounts, refunds)
-  const channels = createChannels(house, accounts, rests)
+  const ends = createEnds(house, accounts)
+  const rests = createRests(house, accounts, refunds, ends)
+  const channels = createChannels(house, accounts, rests, ends)
   const tasks = shelf && createTasks(house, shelf, chance, refunds, accounts)
   /** Payments that hold the names of purchases which came with another. */
   const namesakes = new WeakMap<Ask, Held>()

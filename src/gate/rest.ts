@@ -61,6 +61,7 @@ export function createRests(
   { ledger, clock, fault }: Pick<House, 'ledger' | 'clock' | 'fault'>,
   accounts: Pick<AccountBooks, 'free' | 'revoke'>,
   refunds: Pick<Refunds, 'refundUnits' | 'partOf'>,
+  ends: (account: string) => Promise<unknown>,
 ): Rests {
   /** Those that this process is at: who orders one again waits for the same. */
   const running = new Map<string, Promise<RestOutcome>>()
@@ -204,6 +205,8 @@ export function createRests(
   }
 
   async function closeBy(held: Held, untilAt: number): Promise<RestOutcome> {
+    // All is held by now, so that nothing is drawn beyond what a channel is closed with.
+    await ends(readRest(held.note).account)
     // What another has put on the token again meanwhile must not be sent.
     return await close(held, await order(held, () => clock.now() < untilAt), untilAt)
   }
