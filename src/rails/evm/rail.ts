@@ -1,9 +1,8 @@
 import type { LocalAccount } from 'viem'
 import { assert } from '../../core/assert.ts'
 import { systemClock } from '../../core/clock.ts'
-import type { Observe } from '../../core/event.ts'
 import type { Offer } from '../../core/offer.ts'
-import type { Clock, Ledger, Rail, Verdict } from '../../core/ports.ts'
+import type { Ledger, Rail, Verdict } from '../../core/ports.ts'
 import type { Problem } from '../../core/problem.ts'
 import { PaymentError } from '../../core/problem.ts'
 import { uint } from './abi.ts'
@@ -32,8 +31,7 @@ import { refusal, spent, tooDear } from './problems.ts'
 import type { Proof } from './proof.ts'
 import { createQueues } from './queue.ts'
 import { createRefund } from './refund.ts'
-import type { RpcEvent } from './rpc.ts'
-import { createRpc, readHex, readNumber } from './rpc.ts'
+import { readHex, readNumber } from './rpc.ts'
 import { PLAIN_GAS, createSettle, spendOf } from './settle.ts'
 import type { Engine, Signed, Verifier } from './signature.ts'
 import { createVerifier } from './signature.ts'
@@ -41,6 +39,8 @@ import { accountOf } from './signer.ts'
 import type { Sweep, SweepRule, Swept } from './sweep.ts'
 import { createSweep } from './sweep.ts'
 import { balanceCall, createReader, readState, stateCall, transferCall } from './token.ts'
+import type { SettleSettings } from './settings.ts'
+import { rpcOf } from './settings.ts'
 
 /** Most gas for a payer whose wallet decides, unless the settings say otherwise. Making a wallet takes about 350,000. */
 export const WALLET_GAS_MAX = 800_000
@@ -54,42 +54,20 @@ export const CLOSE_WAIT_MS = 10_000
 const LANES_MAX = 64
 
 /** What the rail is made of. */
-export interface EvmSettings extends ExactSettings {
-  /** JSON-RPC addresses, the preferred one first. */
-  readonly rpc: string | readonly string[]
+export interface EvmSettings extends ExactSettings, SettleSettings {
   /** The keys that send and pay the gas, each a lane of its own: private keys, or accounts of viem. */
   readonly signer: string | LocalAccount | readonly (string | LocalAccount)[]
   /** The books in which numbers (nonces) are claimed, when several processes send with the same keys. */
   readonly ledger?: Ledger
   /** Where `contracts/TolseyBatcher.sol` is. Without it payers with code are settled one by one. */
   readonly batcher?: string
-  /** How long a transaction may wait for its block until it is replaced by a dearer one. */
-  readonly bumpAfterMs?: number
-  /** How many endpoints must agree, each by itself, before an outcome is final. */
-  readonly quorum?: number
-  /** Most wei for gas within an hour; nothing more is admitted then. */
-  readonly gasBudgetWei?: bigint
-  readonly closeTimeoutMs?: number
   /** The key of `payTo`, for refunds, where `signer` is not it. */
   readonly refundSigner?: string | LocalAccount
   /** Moves money to a cold account by a rule. Needs `ledger`, and the key of `payTo`. */
   readonly sweep?: SweepRule
   /** Factories that may make a payer's wallet (ERC-6492); none if absent. They are called with our gas. */
   readonly factories?: readonly string[]
-  readonly settleTimeoutMs?: number
-  readonly rpcTimeoutMs?: number
-  /** Blocks that a payment must be deep, its own counted. */
-  readonly confirmations?: number
-  /** Most wei per gas. */
-  readonly feePerGasMax?: bigint
   readonly walletGasMax?: number
-  /** The signature code to use; the fastest that is there if absent. */
-  readonly engine?: Engine
-  readonly clock?: Clock
-  readonly fetch?: typeof globalThis.fetch
-  readonly observe?: Observe
-  /** Told of each JSON-RPC call. */
-  readonly onCall?: (event: RpcEvent) => void
 }
 
 /** What the rail knows of itself. */
@@ -118,24 +96,14 @@ export interface EvmRail extends Rail<Details, Proof> {
 export function evm(settings: EvmSettings): EvmRail {
   const method = exact(settings)
   const network = resolveNetwork(settings)
-  const { clock = systemClock, observe, fetch, onCall, rpcTimeoutMs } = settings
+  const { clock = systemClock, observe } = settings
   const { walletGasMax = WALLET_GAS_MAX, confirmations = 1, quorum = 1 } = settings
   const waitMs = settings.settleTimeoutMs ?? SETTLE_WAIT_MS
   const factories = new Set(settings.factories?.map(readFactory))
   const stopping = new AbortController()
   const closing = new AbortController()
-  const urls = typeof settings.rpc === 'string' ? [settings.rpc] : settings.rpc
-  if (!Number.isInteger(quorum) || quorum < 1 || quorum > new Set(urls).size)
-    throw new RangeError(`"quorum" is ${quorum}: give no more than there are addresses in "rpc".`)
   const batcher = settings.batcher === undefined ? undefined : readBatcher(settings.batcher)
-  const rpc = createRpc({
-    urls,
-    chainId: network.chainId,
-    clock,
-    ...(rpcTimeoutMs !== undefined && { timeoutMs: rpcTimeoutMs }),
-    ...(fetch && { fetch }),
-    ...(onCall && { onCall }),
-  })
+  const rpc = rpcOf(settings, network.chainId, clock, quorum)
   const reader = createReader(rpc)
   const queues = createQueues()
   const { signal } = closing

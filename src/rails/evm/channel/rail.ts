@@ -1,8 +1,7 @@
 import type { LocalAccount } from 'viem'
 import { systemClock } from '../../../core/clock.ts'
 import { writePrice } from '../../../core/money.ts'
-import type { Observe } from '../../../core/event.ts'
-import type { Clock, Ledger, Rail } from '../../../core/ports.ts'
+import type { Ledger, Rail } from '../../../core/ports.ts'
 import { PaymentError } from '../../../core/problem.ts'
 import type { Vouchers } from '../../../core/voucher.ts'
 import { createBudget } from '../budget.ts'
@@ -14,9 +13,7 @@ import { BUMP_AFTER_MS, createLane } from '../lane.ts'
 import { assetOf } from '../networks.ts'
 import { leased } from '../numbers.ts'
 import { checkCase, openToken } from '../opening.ts'
-import type { RpcEvent } from '../rpc.ts'
-import { createRpc, readNumber } from '../rpc.ts'
-import type { Engine } from '../signature.ts'
+import { readNumber } from '../rpc.ts'
 import { createVerifier } from '../signature.ts'
 import { accountOf } from '../signer.ts'
 import { createReader } from '../token.ts'
@@ -34,35 +31,20 @@ import { RAIL, quote, shopOf } from './terms.ts'
 import type { Channels } from './voucher.ts'
 import { createChannels } from './voucher.ts'
 import { createVouchers } from './vouchers.ts'
+import type { SendSettings } from '../settings.ts'
+import { rpcOf } from '../settings.ts'
 
 /** How long a deposit waits for its block. */
 export const SETTLE_WAIT_MS = 30_000
 
 /** What the rail is made of. */
-export interface ChannelSettings extends TermSettings {
-  /** JSON-RPC addresses, the preferred one first. */
-  readonly rpc: string | readonly string[]
+export interface ChannelSettings extends TermSettings, SendSettings {
   /** The key of `payTo`: the contract lets nobody else collect. It pays the gas of deposits too. */
   readonly signer: string | LocalAccount
   /** The seller's books: channels and vouchers stand there, and the numbers (nonces) of the key. */
   readonly ledger: Ledger
   /** When what was promised is collected before a channel is closed. */
   readonly collect?: CollectRule
-  /** Blocks that a deposit must be deep, its own counted. */
-  readonly confirmations?: number
-  readonly settleTimeoutMs?: number
-  /** How long a transaction may wait for its block until it is replaced by a dearer one. */
-  readonly bumpAfterMs?: number
-  readonly rpcTimeoutMs?: number
-  /** Most wei per gas; 200 gwei if absent. */
-  readonly feePerGasMax?: bigint
-  /** The signature code to use; the fastest that is there if absent. */
-  readonly engine?: Engine
-  readonly clock?: Clock
-  readonly fetch?: typeof globalThis.fetch
-  readonly observe?: Observe
-  /** Told of each JSON-RPC call. */
-  readonly onCall?: (event: RpcEvent) => void
 }
 
 /** The rail. */
@@ -84,19 +66,13 @@ export interface ChannelRail extends Rail<Details, Proof> {
 export function channel(settings: ChannelSettings): ChannelRail {
   const shop = shopOf(settings)
   const { network, place } = shop
-  const { ledger, clock = systemClock, observe, fetch, onCall, rpcTimeoutMs } = settings
+  const { ledger, clock = systemClock, observe } = settings
   const { confirmations = 1, settleTimeoutMs: waitMs = SETTLE_WAIT_MS } = settings
   const account = accountOf(settings.signer)
   const sender = lower(account.address)
   if (sender !== lower(shop.payee))
     throw new RangeError('"signer" is not the key of "payTo": channels let nobody else collect.')
-  const urls = typeof settings.rpc === 'string' ? [settings.rpc] : settings.rpc
-  const rpc = createRpc({
-    ...{ urls, chainId: network.chainId, clock },
-    ...(rpcTimeoutMs !== undefined && { timeoutMs: rpcTimeoutMs }),
-    ...(fetch && { fetch }),
-    ...(onCall && { onCall }),
-  })
+  const rpc = rpcOf(settings, network.chainId, clock)
   const stopping = new AbortController()
   const reader = createReader(rpc)
   const flights = createFlights({

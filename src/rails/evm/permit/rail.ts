@@ -1,9 +1,8 @@
 import type { LocalAccount } from 'viem'
 import { assert } from '../../../core/assert.ts'
 import { systemClock } from '../../../core/clock.ts'
-import type { Observe } from '../../../core/event.ts'
 import type { Offer } from '../../../core/offer.ts'
-import type { Clock, Ledger, Log, Rail, Verdict } from '../../../core/ports.ts'
+import type { Ledger, Log, Rail, Verdict } from '../../../core/ports.ts'
 import type { Problem } from '../../../core/problem.ts'
 import { PaymentError } from '../../../core/problem.ts'
 import { selectors } from '../abi.ts'
@@ -24,11 +23,9 @@ import { tooDear } from '../problems.ts'
 import { createQueues } from '../queue.ts'
 import { CLOSE_WAIT_MS, SETTLE_WAIT_MS, WALLET_GAS_MAX } from '../rail.ts'
 import { createRefund } from '../refund.ts'
-import type { RpcEvent } from '../rpc.ts'
-import { createRpc, readHex, readNumber } from '../rpc.ts'
+import { readHex, readNumber } from '../rpc.ts'
 import type { Named } from '../settling.ts'
 import { createSettling } from '../settling.ts'
-import type { Engine } from '../signature.ts'
 import { accountOf } from '../signer.ts'
 import type { Outgoing } from '../steps.ts'
 import { ahead } from '../steps.ts'
@@ -46,6 +43,8 @@ import { createSigners } from './signers.ts'
 import type { Details, TermSettings } from './terms.ts'
 import { PERMIT2, BOOKED, shopOf, transfersOf } from './terms.ts'
 import { createTrace } from './trace.ts'
+import type { SettleSettings } from '../settings.ts'
+import { rpcOf } from '../settings.ts'
 
 /** Gas for each share beyond the first transfer: an account that held nothing before, and a line in the log. */
 const SHARE_GAS = 80_000
@@ -57,9 +56,7 @@ const PERMIT_GAS = 200_000
 const ESTIMATE_QUARTERS = 5n
 
 /** What the rail is made of. */
-export interface PermitSettings extends TermSettings {
-  /** JSON-RPC addresses, the preferred one first. */
-  readonly rpc: string | readonly string[]
+export interface PermitSettings extends TermSettings, SettleSettings {
   /**
    * The key that uses permits and pays the gas: a private key, or an account of viem. Payers sign for its account alone, so that
    * it should not change while offers stand.
@@ -71,27 +68,8 @@ export interface PermitSettings extends TermSettings {
   readonly refundSigner?: string | LocalAccount
   /** The reconciler compares what lies at the payee with the books, where no rail `evm` with the same payee does. */
   readonly compare?: boolean
-  readonly settleTimeoutMs?: number
-  readonly rpcTimeoutMs?: number
-  readonly bumpAfterMs?: number
-  readonly closeTimeoutMs?: number
-  /** Blocks that a payment must be deep, its own counted. */
-  readonly confirmations?: number
-  /** How many endpoints must agree, each by itself, before an outcome is final. */
-  readonly quorum?: number
-  /** Most wei for gas within an hour; nothing more is admitted then. */
-  readonly gasBudgetWei?: bigint
-  /** Most wei per gas. */
-  readonly feePerGasMax?: bigint
   /** Most gas for one transfer; shares come on top. */
   readonly walletGasMax?: number
-  /** The signature code to use; the fastest that is there if absent. */
-  readonly engine?: Engine
-  readonly clock?: Clock
-  readonly fetch?: typeof globalThis.fetch
-  readonly observe?: Observe
-  /** Told of each JSON-RPC call. */
-  readonly onCall?: (event: RpcEvent) => void
 }
 
 /** The rail. */
@@ -111,20 +89,12 @@ export function permit(settings: PermitSettings): PermitRail {
   const account = accountOf(settings.signer)
   const shop = shopOf(settings, lower(account.address))
   const { network, payee, spender } = shop
-  const { clock = systemClock, observe, fetch, onCall, rpcTimeoutMs, ledger } = settings
+  const { clock = systemClock, observe, ledger } = settings
   const { walletGasMax = WALLET_GAS_MAX, confirmations = 1, quorum = 1 } = settings
   const waitMs = settings.settleTimeoutMs ?? SETTLE_WAIT_MS
   const stopping = new AbortController()
   const closing = new AbortController()
-  const urls = typeof settings.rpc === 'string' ? [settings.rpc] : settings.rpc
-  if (!Number.isInteger(quorum) || quorum < 1 || quorum > new Set(urls).size)
-    throw new RangeError(`"quorum" is ${quorum}: give no more than there are addresses in "rpc".`)
-  const rpc = createRpc({
-    ...{ urls, chainId: network.chainId, clock },
-    ...(rpcTimeoutMs !== undefined && { timeoutMs: rpcTimeoutMs }),
-    ...(fetch && { fetch }),
-    ...(onCall && { onCall }),
-  })
+  const rpc = rpcOf(settings, network.chainId, clock, quorum)
   const reader = createReader(rpc, permitNonces)
   const queues = createQueues()
   const { signal } = closing

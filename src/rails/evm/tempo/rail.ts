@@ -3,14 +3,14 @@ import { systemClock } from '../../../core/clock.ts'
 import type { Json } from '../../../core/json.ts'
 import { isObject } from '../../../core/json.ts'
 import type { Offer } from '../../../core/offer.ts'
-import type { Clock, Log, Rail, Settlement, Verdict } from '../../../core/ports.ts'
+import type { Log, Rail, Settlement, Verdict } from '../../../core/ports.ts'
 import type { Code, Problem } from '../../../core/problem.ts'
 import { problem } from '../../../core/problem.ts'
 import { padded, selectors, uint } from '../abi.ts'
 import type { Hex } from '../hex.ts'
 import { lower, quantity } from '../hex.ts'
 import { afterSending, failed, unknown } from '../problems.ts'
-import { createRpc, readHex, readNumber } from '../rpc.ts'
+import { readHex, readNumber } from '../rpc.ts'
 import type { Mined } from '../token.ts'
 import { readReceipt } from '../token.ts'
 import type { Proof, Reason } from './forms.ts'
@@ -19,6 +19,8 @@ import { isMemoOf } from './memo.ts'
 import type { Details, TermSettings } from './terms.ts'
 import { shopOf, termsOf } from './terms.ts'
 import type { Signed } from './transaction.ts'
+import type { ChainSettings } from '../settings.ts'
+import { rpcOf } from '../settings.ts'
 
 /** How long a settlement waits for its block. */
 export const SETTLE_WAIT_MS = 30_000
@@ -33,13 +35,8 @@ const LOOK_MS = 200
 const MEMO_TOPIC = keccak256(stringToBytes('TransferWithMemo(address,address,uint256,bytes32)'))
 
 /** What the rail is made of. */
-export interface TempoSettings extends TermSettings {
-  /** JSON-RPC addresses, the preferred one first. */
-  readonly rpc: string | readonly string[]
-  readonly settleTimeoutMs?: number
-  readonly clock?: Clock
-  readonly fetch?: typeof globalThis.fetch
-}
+export type TempoSettings = TermSettings &
+  Pick<ChainSettings, 'rpc' | 'settleTimeoutMs' | 'clock' | 'fetch'>
 
 /** The rail. */
 export type TempoRail = Rail<Details, Proof>
@@ -61,9 +58,8 @@ interface Flight {
 export function tempo(settings: TempoSettings): TempoRail {
   const shop = shopOf(settings)
   const { network, payee } = shop
-  const { clock = systemClock, fetch, settleTimeoutMs = SETTLE_WAIT_MS } = settings
-  const urls = typeof settings.rpc === 'string' ? [settings.rpc] : settings.rpc
-  const rpc = createRpc({ urls, chainId: network.chainId, clock, ...(fetch && { fetch }) })
+  const { clock = systemClock, settleTimeoutMs = SETTLE_WAIT_MS } = settings
+  const rpc = rpcOf(settings, network.chainId, clock)
   const form = createForm({ network, payTo: payee, timeoutMs: shop.timeoutMs })
 
   const keyOf = (proof: Proof): string => `${network.id}/tx:${hashOf(proof)}`

@@ -1,10 +1,9 @@
 import type { LocalAccount } from 'viem'
 import { assert } from '../../../core/assert.ts'
 import { systemClock } from '../../../core/clock.ts'
-import type { Observe } from '../../../core/event.ts'
 import type { Offer } from '../../../core/offer.ts'
 import { nonceOf } from '../../../core/offers.ts'
-import type { Clock, Ledger, Rail, Verdict } from '../../../core/ports.ts'
+import type { Ledger, Rail, Verdict } from '../../../core/ports.ts'
 import type { Problem } from '../../../core/problem.ts'
 import { createFinal } from '../final.ts'
 import type { Hex } from '../hex.ts'
@@ -12,9 +11,7 @@ import { isAddress, lower } from '../hex.ts'
 import { createHoldings } from '../holdings.ts'
 import { createQueues } from '../queue.ts'
 import { SETTLE_WAIT_MS } from '../rail.ts'
-import type { RpcEvent } from '../rpc.ts'
-import { createRpc, readHex } from '../rpc.ts'
-import type { Engine } from '../signature.ts'
+import { readHex } from '../rpc.ts'
 import { accountOf } from '../signer.ts'
 import { createReader } from '../token.ts'
 import type { Assurance } from './assurance.ts'
@@ -50,6 +47,8 @@ import type { Details, TermSettings } from './terms.ts'
 import { CHARGE, contractOf, payableBy, shopOf } from './terms.ts'
 import type { Found } from './verify.ts'
 import { createCheck } from './verify.ts'
+import type { ChainSettings } from '../settings.ts'
+import { rpcOf } from '../settings.ts'
 
 /** How long the gate's offers stand, unless the settings say otherwise, and the grid on which they end. */
 export const OFFER_MS = 300_000
@@ -61,9 +60,7 @@ export const RECEIVER_CODE_HASH: Hex =
   '0x6d4a2042ea54363cec2aaa8fcc48aaa1a30b288de407422cffc782d1ad746e19'
 
 /** What the rail is made of. */
-export interface TransactionSettings extends TermSettings {
-  /** JSON-RPC addresses, the preferred one first. */
-  readonly rpc: string | readonly string[]
+export interface TransactionSettings extends TermSettings, ChainSettings {
   /** The seller's books: what comes late, short or in excess stands there, and each offer is paid once. */
   readonly ledger: Ledger
   /** How sure payments must be, by their size; one block for all if absent. */
@@ -82,16 +79,6 @@ export interface TransactionSettings extends TermSettings {
   readonly compare?: boolean
   /** The key of `payTo`, for refunds; none are made without it. */
   readonly refundSigner?: string | LocalAccount
-  /** How long a refund waits for its block until it is looked at later. */
-  readonly settleTimeoutMs?: number
-  readonly rpcTimeoutMs?: number
-  /** The signature code to use; the fastest that is there if absent. */
-  readonly engine?: Engine
-  readonly clock?: Clock
-  readonly fetch?: typeof globalThis.fetch
-  readonly observe?: Observe
-  /** Told of each JSON-RPC call. */
-  readonly onCall?: (event: RpcEvent) => void
 }
 
 /** The rail. */
@@ -106,20 +93,15 @@ export interface TransactionRail extends Rail<Details, Proof> {
 export function transactions(settings: TransactionSettings): TransactionRail {
   const shop = shopOf(settings)
   const { network, payee } = shop
-  const { ledger, clock = systemClock, fetch, onCall, rpcTimeoutMs } = settings
-  const urls = typeof settings.rpc === 'string' ? [settings.rpc] : settings.rpc
-  const rpc = createRpc({
-    urls,
-    chainId: network.chainId,
-    clock,
-    ...(rpcTimeoutMs !== undefined && { timeoutMs: rpcTimeoutMs }),
-    ...(fetch && { fetch }),
-    ...(onCall && { onCall }),
-  })
+  const { ledger, clock = systemClock } = settings
+  const rpc = rpcOf(settings, network.chainId, clock)
   const reader = createReader(rpc)
   const final = createFinal({ rpc, reader, clock })
   const looks = createLooks(rpc, network.chainId)
-  const assurance = createAssurance(settings.assurance ?? ASSURANCE, new Set(urls).size)
+  const assurance = createAssurance(
+    settings.assurance ?? ASSURANCE,
+    new Set([settings.rpc].flat()).size,
+  )
   const fateOf = createFates({ rpc, looks, final, assurance })
   const submitters = new Set(settings.submitters?.map(readSubmitter))
   /** What was found of a proof when it was verified. */
