@@ -166,6 +166,23 @@ describe('a payer by channels', () => {
     assert.equal(done.status, 200)
   })
 
+  test('signs no step that is larger than what one request may sign away', async (t) => {
+    const stage = await open(t)
+    const protocol = mpp({ parts: [createChannelWallet()] })
+    const { channels } = protocol
+    assert.ok(channels)
+    const steps = (step: bigint): Partial<ChannelPayerParts> => ({
+      perRequest: '0.2 USD',
+      protocol: { ...protocol, channels: { ...channels, terms: () => ({ unit: 100_000n, step }) } },
+    })
+    await assert.rejects(stage.payer(steps(900_000n)).fetch(`${stage.origin}/words?n=1`), isOver)
+    assert.deepEqual([...new Set(stage.signed)], [])
+    // The honest request beside it: a step that is within the limit is signed.
+    const answer = await stage.payer(steps(150_000n)).fetch(`${stage.origin}/words?n=1`)
+    assert.match(await answer.text(), /word 0/)
+    assert.equal(stage.signed.at(-1), 150_000n)
+  })
+
   test('serves itself by one channel, however many requests come at once', async (t) => {
     const stage = await open(t)
     const payer = stage.payer()

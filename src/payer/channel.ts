@@ -295,14 +295,19 @@ export function createChannelPayer(parts: ChannelPayerParts): ChannelPayer {
     return next
   }
 
-  /** A voucher over that, or over what was promised before if that is more. */
-  async function promise(open: Open, wanted: bigint): Promise<Voucher> {
+  /**
+   * A voucher over that, or over what was promised before if that is more. Never over more than `limit` where it promises anew: how
+   * large its steps are says the seller.
+   */
+  async function promise(open: Open, wanted: bigint, limit: bigint): Promise<Voucher> {
+    if (wanted > limit) throw exceeded(open, wanted, limit)
     return await inTurn(open, async () => {
       const { best, accepted, terms } = open
       const least = best && best.cumulative > accepted ? best.cumulative : accepted
       if (best && best.cumulative >= wanted && best.cumulative >= accepted) return best
       const cumulative = wanted > least ? larger(wanted, least + terms.step) : least
       if (cumulative > open.most) throw exceeded(open, cumulative)
+      if (cumulative > least && cumulative > limit) throw exceeded(open, cumulative, limit)
       if (cumulative > open.deposit) await topUp(open)
       if (cumulative > open.deposit) throw exceeded(open, cumulative)
       await write(open, cumulative)
@@ -338,8 +343,8 @@ export function createChannelPayer(parts: ChannelPayerParts): ChannelPayer {
     let ahead = larger(costs.get(pathname) ?? 0n, terms.unit)
     let wanted = from + ahead * BigInt(open.under)
     for (let i = 0; i < TRIES_MAX; i++) {
-      if (wanted - from > open.perRequest * BigInt(open.under)) throw exceeded(open, wanted)
-      const voucher = await promise(open, wanted)
+      const limit = from + open.perRequest * BigInt(open.under)
+      const voucher = await promise(open, wanted, limit)
       const answer = await say(open, 'use', voucher, request)
       const { response, told, crossed } = answer
       if (response.status === 410 && !crossed) await forget(open)
@@ -375,8 +380,7 @@ export function createChannelPayer(parts: ChannelPayerParts): ChannelPayer {
       note(open, told)
       const { needed } = told
       if (needed === undefined) return
-      if (needed - from > open.perRequest) throw exceeded(open, needed)
-      const voucher = await promise(open, needed)
+      const voucher = await promise(open, needed, from + open.perRequest)
       const { url } = request
       const said = await say(open, 'use', voucher, await readRequest(url, { method: 'HEAD' }))
       if (!said.response.ok)
@@ -459,10 +463,11 @@ function larger(a: bigint, b: bigint): bigint {
   return a > b ? a : b
 }
 
-function exceeded({ offer, most }: Open, wanted: bigint): PaymentError {
+function exceeded({ offer, most }: Open, wanted: bigint, limit: bigint = most): PaymentError {
   const { asset } = offer.amount
+  const least = limit < most ? limit : most
   return new PaymentError(
     'budget-exceeded',
-    `A voucher over ${writeMoney({ asset, amount: wanted })} is wanted, and at most ${writeMoney({ asset, amount: most })} is signed in this channel. Nothing was signed.`,
+    `A voucher over ${writeMoney({ asset, amount: wanted })} is wanted, and at most ${writeMoney({ asset, amount: least })} is signed in this channel now. Nothing was signed.`,
   )
 }
