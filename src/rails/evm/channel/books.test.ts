@@ -71,3 +71,20 @@ test('last words are few, and the end is fixed by the first', async () => {
   assert.ok(await books.giveBack(channel, 'b', 2n, 5n))
   await ledger.close()
 })
+
+test('what was begun to be collected is gone on with from the lowest, also behind a higher one', async () => {
+  const ledger = memory()
+  const books = createBooks(ledger, systemClock, network)
+  const [low, high] = [await books.sending(channel, 'collect', 5n), 9n]
+  assert.equal((await books.unsent(channel))?.sum, 5n)
+  const other = await books.sending(channel, 'collect', high)
+  assert.equal((await books.unsent(channel))?.sum, 5n)
+  await books.sent(other)
+  assert.equal((await books.unsent(channel))?.sum, 5n)
+  await books.sent(low)
+  assert.equal(await books.unsent(channel), undefined)
+  await books.sending(channel, 'collect', 12n)
+  assert.equal((await books.unsent(channel))?.sum, 12n)
+  assert.equal(await books.published(channel), 12n)
+  await ledger.close()
+})

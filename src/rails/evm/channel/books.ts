@@ -94,7 +94,7 @@ export interface Books {
   /** Begins to send, or goes on. Its voucher counts as published from now on. */
   sending(channel: Hex, what: 'collect' | 'close', sum: bigint): Promise<Sending>
   sent(sending: Sending): Promise<void>
-  /** What was begun to be collected, by whichever process, and is not known to be done; with its sum. */
+  /** What was begun to be collected, by whichever process, and is not known to be done: the lowest, with its sum. */
   unsent(channel: Hex): Promise<(Sending & { readonly sum: bigint }) | undefined>
   /** Books that so much has come to our own account, by that transaction; once. */
   collected(channel: Hex, what: Arrival): Promise<void>
@@ -110,6 +110,8 @@ export function createBooks(ledger: Ledger, clock: Clock, network: string): Book
   const collectsOf = (channel: Hex): string => `${of(channel)}/collect/`
   /** The highest keys that were seen, so that looking again takes one question. */
   const seen = new Map<string, bigint>()
+  /** Up to where all that was begun to be collected is done. */
+  const done = new Map<string, string>()
 
   const make = (
     key: string,
@@ -258,9 +260,16 @@ export function createBooks(ledger: Ledger, clock: Clock, network: string): Book
       await ledger.post(key)
     },
     async unsent(channel) {
-      const held = await highest(collectsOf(channel))
-      if (held?.state !== 'pending') return undefined
-      return { key: held.key, isOpen: true, log: logOf(held.key), sum: sumIn(held) }
+      const prefix = collectsOf(channel)
+      for (;;) {
+        const held = await ledger.under(prefix, done.get(prefix) ?? '', LIST_AT_ONCE)
+        const open = held.findIndex(({ state }) => state === 'pending')
+        const last = held.at(open < 0 ? -1 : open - 1)
+        if (last && open !== 0) remembered(done, prefix, last.key)
+        const found = held[open]
+        if (found) return { key: found.key, isOpen: true, log: logOf(found.key), sum: sumIn(found) }
+        if (held.length < LIST_AT_ONCE) return undefined
+      }
     },
     async collected(channel, { asset, amount, payee, reference }) {
       const key = `collected/${reference}`

@@ -232,22 +232,23 @@ export function createClosing(parts: ClosingParts): Closing {
 
   async function collectOf(channel: Hex, state: State | undefined): Promise<Collected | undefined> {
     if (!state) return undefined
-    await finish(channel)
+    const isFinished = await finish(channel)
     const end = await books.end(channel)
-    if (state.isFinal) await leave(channel)
-    else if (end) await closeBy(channel, end)
+    if (state.isFinal && isFinished) await leave(channel)
+    else if (end && !state.isFinal) await closeBy(channel, end)
     if (state.isFinal || end) return undefined
     const [best, last] = await Promise.all([books.best(channel), books.last(channel)])
     if (!best || !isDue(state, best, last)) return undefined
     return await books.inTurn(channel, () => sendCollect(channel, best))
   }
 
-  /** What whoever died had begun to collect is ended first: what has come must be booked. */
-  async function finish(channel: Hex): Promise<void> {
+  /** What was begun to be collected is ended first: what has come must be booked. False where that takes longer. */
+  async function finish(channel: Hex): Promise<boolean> {
     const begun = await books.unsent(channel)
     const voucher = begun && (await books.atLeast(channel, begun.sum))
-    if (!begun || voucher?.cumulative !== begun.sum) return
+    if (!begun || voucher?.cumulative !== begun.sum) return !begun
     await books.inTurn(channel, () => sendBy(channel, voucher, begun))
+    return (await books.unsent(channel)) === undefined
   }
 
   /** Nothing is done for it any more, once no block can undo its end. */
