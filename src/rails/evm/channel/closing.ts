@@ -28,6 +28,8 @@ import { RAIL, quote } from './terms.ts'
 export const IDLE_MS = 86_400_000
 /** Most channels that are worked on at once. */
 const AT_ONCE = 8
+/** How long one look goes on with channels that are in no hurry: whoever wants the end meanwhile is seen by the next look. */
+const LOOK_MS = 60_000
 /** How long the last word of a payer is waited on, before more than it promises is collected. */
 const LAST_WAIT_MS = 600_000
 
@@ -210,12 +212,21 @@ export function createClosing(parts: ClosingParts): Closing {
     const rows = channels.map((channel, i) => ({ channel, state: states[i] }))
     // Those whose time runs out first.
     const sorted = rows.toSorted((a, b) => hurry(b.state) - hurry(a.state))
+    const untilAt = clock.now() + LOOK_MS
     for (let i = 0; i < sorted.length; i += AT_ONCE) {
       const some = sorted.slice(i, i + AT_ONCE)
+      if (clock.now() >= untilAt && some.every(({ state }) => hurry(state) === 0)) break
+      some.forEach(({ channel }) => putLast(channel))
       const done = some.map(({ channel, state }) => collectOf(channel, state).catch(fault))
       found.push(...(await Promise.all(done)).filter((one) => one !== undefined))
     }
     return found
+  }
+
+  /** The next look comes to the others first. */
+  function putLast(channel: Hex): void {
+    open.delete(channel)
+    open.add(channel)
   }
 
   /** Other processes have made some. */
