@@ -7,8 +7,8 @@ import type { Kind, Outgoing } from '../steps.ts'
 import { ahead, written } from '../steps.ts'
 import type { Mined, Reader } from '../token.ts'
 
-/** Most transactions that one call is signed into. */
-const WRITTEN_MAX = 8
+/** Most transactions that one call is signed into; what was made dearer under its number counts once. */
+const NUMBERS_MAX = 8
 
 /** What sending needs. */
 export interface SendParts {
@@ -38,7 +38,7 @@ export function createSend({ lane, reader, flights, waitMs }: SendParts): Send {
     const before = await written(log, kind)
     const mined = await newest(reader, before)
     const isSpent = mined !== undefined && !mined.ok
-    const isMost = before.length >= WRITTEN_MAX
+    const isMost = new Set(before.map(({ nonce }) => nonce)).size >= NUMBERS_MAX
     if (mined && (!isSpent || isMost)) return mined
     const write = ahead(log, kind, validBefore)
     const last = isSpent ? undefined : before.at(-1)
