@@ -88,3 +88,36 @@ test('what was begun to be collected is gone on with from the lowest, also behin
   assert.equal(await books.published(channel), 12n)
   await ledger.close()
 })
+
+test('a channel whose maker died before it was listed is found by whoever reads on, however late it is told again', async () => {
+  let now = systemClock.now()
+  const clock = { ...systemClock, now: () => now }
+  const ledger = memory({ clock })
+  const of = (id: string) => ({
+    channel: `0x${id.repeat(32)}` as const,
+    ...{ payer: `0x${'11'.repeat(20)}` as const, signer: `0x${'11'.repeat(20)}` as const },
+    ...{ token: `0x${'22'.repeat(20)}` as const, minVoucherDelta: 1n },
+  })
+  const mortal = new Proxy(ledger, {
+    get(books, name) {
+      const verb: unknown = Reflect.get(books, name)
+      if (typeof verb !== 'function') return verb
+      return async (...args: unknown[]) => {
+        const [said] = args
+        const key = typeof said === 'object' && said && 'key' in said ? String(said.key) : ''
+        if (name === 'transfer' && key.includes('/list/')) throw new Error('died')
+        return (await verb.apply(books, args)) as unknown
+      }
+    },
+  })
+  await assert.rejects(createBooks(mortal, clock, network).remember(of('ab')), /died/)
+  now += 3_600_000
+  const books = createBooks(ledger, clock, network)
+  await books.remember(of('cd'))
+  const { channels, next } = await books.list('')
+  assert.deepEqual(channels, [of('cd').channel])
+  for (let i = 0; i < 2; i++) await books.remember(of('ab'))
+  const more = await books.list(books.earlier(next))
+  assert.deepEqual(more.channels.toSorted(), [of('ab').channel, of('cd').channel])
+  await ledger.close()
+})

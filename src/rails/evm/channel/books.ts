@@ -106,6 +106,8 @@ export interface Books {
 export function createBooks(ledger: Ledger, clock: Clock, network: string): Books {
   const base = `channels/${network}`
   const of = (channel: Hex): string => `${base}/of/${channel.slice(2)}`
+  const placeOf = (channel: Hex, at: number): string =>
+    `${base}/list/${String(at).padStart(15, '0')}/${channel.slice(2)}`
   const vouchersOf = (channel: Hex): string => `${of(channel)}/vouchers/`
   const collectsOf = (channel: Hex): string => `${of(channel)}/collect/`
   /** The highest keys that were seen, so that looking again takes one question. */
@@ -178,7 +180,12 @@ export function createBooks(ledger: Ledger, clock: Clock, network: string): Book
       await mark(of(channel), note)
       const held = await ledger.find(of(channel))
       assert(held, 'what was marked stands in the books')
-      await mark(`${base}/list/${String(held.madeAt).padStart(15, '0')}/${channel.slice(2)}`, {})
+      const place = placeOf(channel, held.madeAt)
+      if (await ledger.find(place)) return
+      // Whoever died before this has left it behind where the others read on: it is put before them too.
+      const now = clock.now()
+      if (now - held.madeAt > LATE_MS / 2) await mark(placeOf(channel, now), {})
+      await mark(place, {})
     },
     over: (channel) => ledger.step(of(channel), { type: 'over', data: {} }),
     async list(after) {
