@@ -183,6 +183,35 @@ describe('a payer by channels', () => {
     assert.equal(stage.signed.at(-1), 150_000n)
   })
 
+  test('is not led on from voucher to voucher by a seller who does not close', async (t) => {
+    const stage = await open(t)
+    const protocol = mpp({ parts: [createChannelWallet()] })
+    const { channels } = protocol
+    assert.ok(channels)
+    const small = { ...channels, terms: () => ({ unit: 1_000n, step: 0n }) }
+    const first = stage.payer({ protocol: { ...protocol, channels: small } })
+    await (await first.fetch(`${stage.origin}/words?n=1`)).text()
+    const [channel = ''] = stage.escrow.channels.keys()
+    const honest = await writtenIn(stage.ledger)
+    let written = 0n
+    const payer = stage.payer({
+      // It tells each time that as much was spent as may have been signed.
+      protocol: {
+        ...protocol,
+        channels: { ...small, read: () => ({ channel, accepted: written, spent: written }) },
+      },
+      async fetch() {
+        written = await writtenIn(stage.ledger)
+        return new Response(null, { status: 402 })
+      },
+    })
+    await assert.rejects(payer.close(stage.origin), /does not close/)
+    assert.ok(stage.signed.length > 2)
+    assert.ok(stage.signed.every((sum) => sum <= honest + 1n))
+    // The honest seller beside it.
+    assert.equal((await stage.payer().close(stage.origin))?.spent, 100_000n)
+  })
+
   test('serves itself by one channel, however many requests come at once', async (t) => {
     const stage = await open(t)
     const payer = stage.payer()

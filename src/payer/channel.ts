@@ -397,9 +397,12 @@ export function createChannelPayer(parts: ChannelPayerParts): ChannelPayer {
 
   async function end(open: Open): Promise<ChannelStanding> {
     let more = 0n
+    // What was spent says the seller: he must not lead on from voucher to voucher.
+    const limit = open.written + 1n
     for (let i = 0; i < TRIES_MAX; i++) {
       const { spent } = open
       const cumulative = spent + more
+      if (cumulative > limit) break
       const request = await headAt(open)
       await inTurn(open, () => write(open, cumulative))
       const voucher = await able.signer.sign(open.offer, open.channel, cumulative)
