@@ -120,6 +120,21 @@ test('channels are sold over MPP, and what is promised is collected', async () =
   }
 })
 
+test('a network that does not answer keeps nobody from collecting on another', async () => {
+  const source = sourceOf('')
+  const ledger = memory()
+  const stuck = Promise.withResolvers<void>()
+  let looks = 0
+  const collects = [async () => await stuck.promise, async () => void looks++]
+  const rails = collects.map((collect, i) => ({ name: 'channel', network: `eip155:${i}`, collect }))
+  const office = await openOffice(source)
+  office.use({ ledger, rails } as unknown as SharedParts)
+  await until(async () => looks > 0, 'the other one is looked at')
+  stuck.resolve()
+  await office.close()
+  await ledger.close()
+})
+
 test('gateways on one PostgreSQL share what they count', { skip: noPostgres }, async () => {
   const cluster = await createCluster()
   const chain = await startChain()

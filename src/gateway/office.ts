@@ -102,18 +102,21 @@ export async function openOffice(
     createRefundLooks({ ledger: books, rails, observe, clock }).run(signal).catch(fault('refunds'))
     const sweeps = rails.filter(isSweeping).map((rail) => () => rail.sweep())
     const collects = rails.filter(isCollecting).map((rail) => () => rail.collect())
-    often(sweeps, SWEEP_EVERY_MS, signal, fault('sweep')).catch(fault('sweep'))
-    often(collects, COLLECT_EVERY_MS, signal, fault('collect')).catch(fault('collect'))
+    // Each by itself: a chain that is slow must not keep us from those that are not.
+    for (const sweep of sweeps)
+      often(sweep, SWEEP_EVERY_MS, signal, fault('sweep')).catch(fault('sweep'))
+    for (const collect of collects)
+      often(collect, COLLECT_EVERY_MS, signal, fault('collect')).catch(fault('collect'))
   }
 
   async function often(
-    works: readonly (() => Promise<unknown>)[],
+    work: () => Promise<unknown>,
     everyMs: number,
     signal: AbortSignal,
     fault: (error: unknown) => void,
   ): Promise<void> {
-    while (works.length > 0 && !signal.aborted) {
-      for (const work of works) await work().catch(fault)
+    while (!signal.aborted) {
+      await work().catch(fault)
       await clock.sleep(everyMs, signal)
     }
   }
