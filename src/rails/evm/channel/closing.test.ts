@@ -38,7 +38,7 @@ test('a look ends while blocks take nothing, and the next one comes to whoever w
   })
   const tried: Hex[] = []
   const fail = (): never => assert.fail('nobody asks for that')
-  const { collect } = createClosing({
+  const closings = createClosing({
     ...{ shop, books, ledger, clock, reader: {} as never, rule: { idleMs: 0 } },
     escrow: {
       ...{ address: shop.place.escrow, open: fail, stateAt: fail, find: fail },
@@ -53,16 +53,16 @@ test('a look ends while blocks take nothing, and the next one comes to whoever w
     final: async () => undefined,
     fault: (error) => assert.fail(String(error)),
   })
-  await collect()
+  await closings.collect()
   assert.ok(tried.length >= 8 && tried.length < CHANNELS, `${tried.length} were tried`)
   const last = channels.find((channel) => !tried.includes(channel))
   assert.ok(last)
   const first = new Set(tried.splice(0))
   closing.add(last)
-  await collect()
+  await closings.collect()
   assert.equal(tried[0], last)
   assert.ok(tried.every((channel) => !first.has(channel)))
-  for (let i = 0; i < CHANNELS; i++) await collect()
+  for (let i = 0; i < CHANNELS; i++) await closings.collect()
   assert.equal(new Set([...first, ...tried]).size, CHANNELS)
   await ledger.close()
 })
