@@ -221,6 +221,28 @@ describe('a task that waits', () => {
     await w.sound()
   })
 
+  test('of which nobody was charged by its end is made anew for whoever pays then', async () => {
+    const w = open()
+    const withinMs = 60_000
+    const dead = w.dying()
+    const to = ask(priced('0.10 USD', { keep: true }))
+    const credential = { offer: await offerOf(dead, to), proof: 'n' }
+    await dead.admit({ ...to, credential })
+    const first = await tasksOf(dead).queue({ ...w.order, withinMs })
+    w.clock.pass(LEASES_MS)
+    const gate = w.gateOf()
+    assert.deepEqual(await tasksOf(gate).take(8), [])
+    await gate.recover()
+    const second = await w.sell(gate, { withinMs })
+    assert.equal((await w.ledger.find('n'))?.state, 'posted')
+    assert.notEqual(second?.task.id, first.task.id)
+    const [one] = await tasksOf(gate).take(8)
+    assert.equal(await one?.begin(), true)
+    assert.equal(await one?.done(Buffer.from('goods')), true)
+    assert.equal(w.sum(), 0n)
+    await w.sound()
+  })
+
   test('is one of so many, by their bytes and by their number', async () => {
     const w = open()
     const tasks = tasksOf(w.gateOf())

@@ -126,11 +126,13 @@ export function createQueue(
       if (clock.now() < lapseOf(turn)) return
       if (held.note['repeats'] !== true) return void (await giveUp(held, 'interrupted'))
     }
+    const how = await stands(held)
+    // Nobody was charged: whoever shows the payment again has it made anew, and must not find it failed and nothing due to him.
+    if (how === 'gone' && held.steps.length === 0)
+      return void (await ledger.expire(held.key, held.claim))
+    if (how === 'open') return
     if (isLate) return void (await giveUp(held, 'late'))
-    if ((await stands(held)) !== 'gone') return
-    if (held.steps.length > 0) await giveUp(held, 'refunded')
-    // Nobody was charged: whoever shows the payment again has it made anew.
-    else await ledger.expire(held.key, held.claim)
+    if (how === 'gone') await giveUp(held, 'refunded')
   }
 
   async function take(most: number): Promise<readonly Turn[]> {
