@@ -28,6 +28,7 @@ import type { Code, Problem } from '../core/problem.ts'
 import { PaymentError, problem, problems } from '../core/problem.ts'
 import type { Receipt } from '../core/receipt.ts'
 import type { Resource } from '../core/resource.ts'
+import { TASK_KEEP_MS } from '../gate/limits.ts'
 import { createFreeMeter } from '../gate/metering.ts'
 import { createTeller } from './channels.ts'
 import type { Teller } from './channels.ts'
@@ -801,7 +802,9 @@ export function createDoor(seller: Seller, routes: Routes): Door {
         const charged = route.success(status)
         try {
           const kept = charged && whole && route.sale.keep ? writeWhole(whole) : undefined
-          const outcome = await pass.finish(charged, kept)
+          // The address of a task must not be lost while anything can be fetched there.
+          const keepMs = status === 202 && route.task ? route.task + TASK_KEEP_MS : undefined
+          const outcome = await pass.finish(charged, kept, keepMs)
           charge.resolve(charged && outcome.kind === 'serve')
           if (outcome.kind === 'refused') return refused(visit, outcome, by)
           const { receipt, bought } = outcome

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
-import type { Rail, Vault } from '../core/ports.ts'
-import { TASK_TURN_MS, WORK_MS } from '../gate/limits.ts'
+import type { Clock, Rail, Vault } from '../core/ports.ts'
+import { TASK_KEEP_MS, TASK_TURN_MS, WORK_MS } from '../gate/limits.ts'
 import { memory } from '../ledger/memory.ts'
 import { verifyBooks } from '../ledger/verify.ts'
 import { oauth } from '../protocols/oauth/index.ts'
@@ -17,11 +17,14 @@ import { ORIGIN, SECRET, bearer, createHand, createRail, fake, pay } from './sho
 import { startTask } from './tasks.ts'
 import type { RunningTask, TaskResult } from './tasks.ts'
 
-function shelf(): Vault {
-  const kept = new Map<string, Uint8Array>()
+function shelf({ now }: Pick<Clock, 'now'>): Vault {
+  const kept = new Map<string, { readonly sealed: Uint8Array; readonly untilAt: number }>()
   return {
-    put: async (key, sealed) => void kept.set(key, sealed),
-    get: async (key) => kept.get(key),
+    put: async (key, sealed, untilAt) => void kept.set(key, { sealed, untilAt }),
+    async get(key) {
+      const found = kept.get(key)
+      return found && found.untilAt > now() ? found.sealed : undefined
+    },
   }
 }
 
@@ -35,7 +38,7 @@ const routes: Routes = {
 function world() {
   const clock = createHand()
   const ledger = memory({ clock })
-  const vault = shelf()
+  const vault = shelf(clock)
   const moved = new Set<string>()
   const back: bigint[] = []
   const keys = new Set<string>()
@@ -122,6 +125,20 @@ describe('a task', () => {
     assert.equal((await node.ask(`${address.slice(0, -1)}-`)).status, 404)
     assert.deepEqual(w.back, [])
     await w.sound()
+    await node.seller.close()
+  })
+
+  test('is found by the same payment for as long as its result is kept', async () => {
+    const w = world()
+    const node = await w.open(async () => ({ body: 'done' }))
+    const fields = await node.paying('/render', 'n1')
+    const first = await node.ask('/render', fields, 'POST')
+    await settled()
+    w.clock.pass(TASK_KEEP_MS - 1_000)
+    const again = await node.ask('/render', fields, 'POST')
+    assert.deepEqual([again.status, addressOf(again)], [202, addressOf(first)])
+    assert.equal(await (await node.ask(addressOf(again), fields)).text(), 'done')
+    assert.deepEqual([node.runs(), w.moved.size], [1, 1])
     await node.seller.close()
   })
 

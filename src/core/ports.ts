@@ -617,9 +617,9 @@ export interface Pass {
   /**
    * Ends the work, exactly once. A success is settled and charged; anything else is released. The answer says whether the
    * response may go out, with which receipt, or what must be said in its place. The whole `answer` may be given where the
-   * sale keeps it.
+   * sale keeps it, for an hour or for `keepMs`.
    */
-  finish(success: boolean, answer?: Uint8Array): Promise<Serve | Refusal>
+  finish(success: boolean, answer?: Uint8Array, keepMs?: number): Promise<Serve | Refusal>
   /** The first byte has left. After that the same proof buys nothing more. */
   delivered(): void
   /** Nobody was there for the first byte: the same proof may fetch it at once. */

@@ -418,11 +418,11 @@ export function createAccounts(
       kind: 'pass',
       key,
       settles: takes.length > 0,
-      async finish(success, answer) {
+      async finish(success, answer, keepMs) {
         assert(!finished, 'work ends once')
         finished = true
         try {
-          if (success) await keep(ask, takes, answer)
+          if (success) await keep(ask, takes, answer, keepMs)
           if (!success) await release(takes)
           else if (!(await charged(takes))) return await refusals.refuse(ask, late)
           return { kind: 'serve' }
@@ -441,12 +441,13 @@ export function createAccounts(
     { sale, idempotencyKey }: Ask,
     [taken]: readonly Taken[],
     answer: Uint8Array | undefined,
+    keepMs = KEEP_MS,
   ): Promise<void> {
     if (!shelf || !taken || !answer || !sale.keep || idempotencyKey === undefined) return
     const name = shelfName(taken.key, taken.claim)
     const sealed = shelf.seal.seal(name, answer)
     await shelf.vault
-      .put(name, sealed, clock.now() + KEEP_MS)
+      .put(name, sealed, clock.now() + keepMs)
       .catch((error: unknown) => fault('keep', error))
   }
 

@@ -28,7 +28,7 @@ export interface Delivery {
   /** The same for whoever shows another payment, and has proved to be the payer of this one. */
   fetchNamed(work: Work, held: Held): Promise<Entry>
   /** Keeps the answer before the money moves: whatever happens then, it is there. Want of room is told, and no more. */
-  keep(work: Claimed, answer: Uint8Array | undefined): Promise<void>
+  keep(work: Claimed, answer: Uint8Array | undefined, keepMs?: number): Promise<void>
   /** Whether what was sold is still ours to deliver: in its time, or by a turn that nobody has had before. */
   mayDeliver(work: Work, until: number): Promise<boolean>
   /** The first byte has left. Until that is written down, this process remembers it. */
@@ -64,13 +64,17 @@ export function createDelivery(
     return answer && { kind: 'kept', receipt: receiptOf(held), answer }
   }
 
-  async function keep(work: Claimed, answer: Uint8Array | undefined): Promise<void> {
+  async function keep(
+    work: Claimed,
+    answer: Uint8Array | undefined,
+    keepMs = KEEP_MS,
+  ): Promise<void> {
     const { ask, offer } = work
     if (!shelf || !answer || !ask.sale.keep || nonceOf(offer) === undefined) return
     const name = shelfOf(work)
     const sealed = shelf.seal.seal(name, answer)
     await shelf.vault
-      .put(name, sealed, clock.now() + KEEP_MS)
+      .put(name, sealed, clock.now() + keepMs)
       .catch((error: unknown) => fault('keep', error))
   }
 
@@ -107,10 +111,10 @@ export function createDelivery(
     return {
       kind: 'pass',
       key,
-      finish: async (success, answer) => {
+      finish: async (success, answer, keepMs) => {
         const mine = await ledger.find(turnOf(key))
         if (mine?.claim !== turn || mine.state !== 'pending') return refusals.inFlight(work)
-        if (success) await keep(work, answer)
+        if (success) await keep(work, answer, keepMs)
         else await giveTurn(key, turn)
         served.set(success)
         return { kind: 'serve', receipt: receiptOf(held) }

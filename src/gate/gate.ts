@@ -266,8 +266,8 @@ export function createGate(parts: GateParts): Gate {
     return {
       ...pass,
       settles: true,
-      async finish(success, answer) {
-        const outcome = await pass.finish(success, answer)
+      async finish(success, answer, keepMs) {
+        const outcome = await pass.finish(success, answer, keepMs)
         if (outcome.kind === 'refused') return outcome
         return { ...outcome, receipt: bought.receipt, ...(isNew && { bought }) }
       },
@@ -481,9 +481,9 @@ export function createGate(parts: GateParts): Gate {
 
   function pass(work: Claimed): Pass {
     const { sale } = work.ask
-    return passOf(work, async (success, answer) => {
+    return passOf(work, async (success, answer, keepMs) => {
       if (!success) return await release(work)
-      await delivery.keep(work, answer)
+      await delivery.keep(work, answer, keepMs)
       if (sale.settle !== 'deferred' || deferred.size >= (parts.deferredMax ?? DEFERRED_MAX))
         return await settle(work)
       return await settleLater(work)
@@ -492,10 +492,10 @@ export function createGate(parts: GateParts): Gate {
 
   /** The money has moved already: work that fails leaves the payment good for another try, or is given back. */
   function settledPass(work: Claimed, { receipt, until }: Sold): Pass {
-    return passOf(work, async (success, answer) => {
+    return passOf(work, async (success, answer, keepMs) => {
       if (!success && work.ask.sale.refund === 'automatic') await refunds.order(work.key)
       if (!success) await delivery.release(work)
-      else if (await delivery.mayDeliver(work, until)) await delivery.keep(work, answer)
+      else if (await delivery.mayDeliver(work, until)) await delivery.keep(work, answer, keepMs)
       else return refusals.inFlight(work)
       return { kind: 'serve', receipt }
     })
@@ -508,11 +508,11 @@ export function createGate(parts: GateParts): Gate {
     return {
       kind: 'pass',
       key,
-      async finish(success, answer) {
+      async finish(success, answer, keepMs) {
         assert(!finished, 'work ends once')
         finished = true
         try {
-          const outcome = await end(success, answer)
+          const outcome = await end(success, answer, keepMs)
           served.set(success && outcome.kind === 'serve')
           return outcome
         } catch (error) {
