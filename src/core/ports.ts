@@ -483,6 +483,8 @@ export interface Vault {
   /** Keeps it until then. Throws `store-unavailable` when it cannot, for want of room too. */
   put(key: string, sealed: Uint8Array, untilAt: number): Promise<void>
   get(key: string): Promise<Uint8Array | undefined>
+  /** Lets go of it before its time, where the vault can. */
+  drop?(key: string): Promise<void>
 }
 
 /** What was shown once and must not be taken again, over all processes that share it. */

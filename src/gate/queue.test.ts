@@ -34,6 +34,7 @@ function open() {
   const vault: Vault = {
     put: async (key, sealed) => void kept.set(key, sealed),
     get: async (key) => kept.get(key),
+    drop: async (key) => void kept.delete(key),
   }
   const back = new Map<string, bigint>()
   const { rail } = createKeyRail(clock, {
@@ -240,6 +241,30 @@ describe('a task that waits', () => {
     assert.equal(await one?.begin(), true)
     assert.equal(await one?.done(Buffer.from('goods')), true)
     assert.equal(w.sum(), 0n)
+    await w.sound()
+  })
+
+  test('leaves nothing in the vault where nobody was charged, or when it is over', async () => {
+    const w = open()
+    const gate = w.gateOf()
+    const tasks = tasksOf(gate)
+    const order = { ...w.order, payment: 'time/1' }
+    const queued = await tasks.queue(order)
+    assert.equal(w.kept.size, 1)
+    await tasks.queue(order)
+    assert.equal(w.kept.size, 1)
+    await queued.charged?.(false)
+    assert.equal(w.kept.size, 0)
+    await assert.rejects(tasks.queue({ ...order, work: Buffer.alloc(QUEUE_BYTES_MAX + 1) }))
+    assert.equal(w.kept.size, 0)
+    await w.sell(gate)
+    const [one] = await tasks.take(8)
+    await one?.begin()
+    await one?.done(Buffer.from('goods'))
+    assert.deepEqual(
+      [...w.kept.keys()].filter((name) => name.includes('/work/')),
+      [],
+    )
     await w.sound()
   })
 

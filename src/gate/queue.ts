@@ -82,11 +82,17 @@ export function createQueue(
       amount: BigInt(Math.max(order.work.length, QUEUE_ITEM_BYTES_MIN)),
       legs: [{ debit: `${WORLD}tasks`, credit: 'queue/waiting', ceiling: BigInt(QUEUE_BYTES_MAX) }],
     })
-    if (made.outcome === 'insufficient') throw new PaymentError('rate-limited', full)
+    if (made.outcome === 'insufficient') {
+      await drop(work)
+      throw new PaymentError('rate-limited', full)
+    }
     const held = await ledger.find(key)
     const task = held && (await toTask(held))
     if (!held || !task) throw new PaymentError('internal', 'A task that was made is not there.')
-    if (made.outcome !== 'made' || held.claim !== made.claim) return { task }
+    if (made.outcome !== 'made' || held.claim !== made.claim) {
+      await drop(work)
+      return { task }
+    }
     return { task, charged: (is) => charged(held, is) }
   }
 
@@ -98,7 +104,19 @@ export function createQueue(
       return await tell(held, 'queued')
     }
     const paid = await ledger.find(textIn(held.note, 'payment'))
-    if (!paid || paid.state === 'voided') await ledger.void(key, 'work-failed', claim)
+    if (paid && paid.state !== 'voided') return
+    if ((await ledger.void(key, 'work-failed', claim)) === 'voided')
+      await drop(textIn(held.note, 'work'))
+  }
+
+  /** What is over, or never was, needs its work no more: strangers who pay nothing must not fill the vault. */
+  async function drop(work: string): Promise<void> {
+    await vault.drop?.(work).catch(told)
+  }
+
+  async function endBy(held: Held, why: string): Promise<void> {
+    await giveUp(held, why)
+    await drop(textIn(held.note, 'work'))
   }
 
   /** The story of the payment tells it too. */
@@ -124,15 +142,17 @@ export function createQueue(
     const isLate = clock.now() >= Number(held.note['untilAt'])
     if (turn?.state === 'pending' && turn.steps.length > 0) {
       if (clock.now() < lapseOf(turn)) return
-      if (held.note['repeats'] !== true) return void (await giveUp(held, 'interrupted'))
+      if (held.note['repeats'] !== true) return await endBy(held, 'interrupted')
     }
     const how = await stands(held)
     // Nobody was charged: whoever shows the payment again has it made anew, and must not find it failed and nothing due to him.
-    if (how === 'gone' && held.steps.length === 0)
-      return void (await ledger.expire(held.key, held.claim))
+    if (how === 'gone' && held.steps.length === 0) {
+      if (await ledger.expire(held.key, held.claim)) await drop(textIn(held.note, 'work'))
+      return
+    }
     if (how === 'open') return
-    if (isLate) return void (await giveUp(held, 'late'))
-    if (how === 'gone') await giveUp(held, 'refunded')
+    if (isLate) return await endBy(held, 'late')
+    if (how === 'gone') await endBy(held, 'refunded')
   }
 
   async function take(most: number): Promise<readonly Turn[]> {
@@ -173,7 +193,7 @@ export function createQueue(
     const sealed = await vault.get(work)
     const bytes = sealed && seal.open(work, sealed)
     if (bytes) return turnAt(held, claim, tries, bytes)
-    await giveUp(held, 'unkept')
+    await endBy(held, 'unkept')
     return undefined
   }
 
@@ -254,14 +274,15 @@ export function createQueue(
             await vault.put(name, seal.seal(name, result), clock.now() + TASK_KEEP_MS)
           } catch (error) {
             fault('queue', error)
-            await giveUp(held, 'unkept')
+            await endBy(held, 'unkept')
             return false
           }
           const posted = await ledger.post(key, 0n, { type: 'done', data: { name } }, held.claim)
           if (posted === 'posted') await tell(held, 'worked-off').catch(told)
+          await drop(textIn(held.note, 'work'))
           return posted === 'posted'
         }),
-      fail: (why) => end(async () => void (await giveUp(held, why))),
+      fail: (why) => end(() => endBy(held, why)),
     }
   }
 

@@ -27,6 +27,19 @@ test('what is kept is there until its time, also for another process', async (t)
   assert.equal((await stat(directory)).mode & 0o777, 0o700)
 })
 
+test('what is let go of before its time makes room, and all else stays', async (t) => {
+  const { vault, directory } = await open(t, 10)
+  await vault.put('a', Buffer.alloc(4), 2_000)
+  await vault.put('b', Buffer.alloc(4), 2_000)
+  await vault.drop?.('a')
+  await vault.drop?.('never there')
+  assert.equal(await vault.get('a'), undefined)
+  assert.equal((await vault.get('b'))?.length, 4)
+  await vault.put('c', Buffer.alloc(6), 2_000)
+  await assert.rejects(vault.put('d', Buffer.alloc(1), 2_000), { code: 'store-unavailable' })
+  assert.equal((await readdir(directory)).length, 2)
+})
+
 test('what has had its time makes room, and what has no room is refused', async (t) => {
   const { vault, pass, directory } = await open(t, 10)
   await vault.put('a', Buffer.alloc(8), 2_000)

@@ -75,6 +75,15 @@ export function files(options: FilesOptions): Vault {
       if (last === undefined || untilOf(last) <= clock.now()) return undefined
       return await readFile(join(directory, last)).catch(() => undefined)
     },
+    async drop(key) {
+      const names = await readdir(directory).catch(() => [])
+      for (const name of names.filter((one) => one.startsWith(prefixOf(key)))) {
+        const file = join(directory, name)
+        const { size } = await stat(file).catch(() => ({ size: 0 }))
+        await rm(file, { force: true })
+        bytes -= size
+      }
+    },
   }
 }
 
