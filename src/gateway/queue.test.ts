@@ -77,11 +77,12 @@ interface World {
   readonly withinMs?: number
   /** Whether payments can be taken. */
   readonly isPayable?: boolean
+  readonly requestsMax?: number
 }
 
 async function open(
   t: TestContext,
-  { answer = echo, withinMs = HOUR_MS, isPayable = true }: World = {},
+  { answer = echo, withinMs = HOUR_MS, isPayable = true, requestsMax = 16 }: World = {},
 ) {
   const behind = await createUpstream(t, answer)
   const clock = createFastClock()
@@ -120,7 +121,7 @@ async function open(
     t.after(() => seller.close())
     const queueing = { withinMs, repeat: false }
     const gateway = await stage(t, {
-      upstreams: { one: { url: behind.url, secret: UPSTREAM_SECRET } },
+      upstreams: { one: { url: behind.url, secret: UPSTREAM_SECRET, requestsMax } },
       routes: {
         '* /a': { sale: { price: '0.10 USD', takes: ['purse', 'pass'] }, queueing },
         'POST /twice': { sale: '0.10 USD', queueing: { withinMs, repeat: true } },
@@ -217,6 +218,31 @@ describe('a paid request whose upstream is away', () => {
     const get = await world.send('/a', { headers: fields })
     assert.deepEqual([get.status, get.headers.get('fake-receipt')], [201, 'tx-n1'])
     assert.deepEqual(await world.ledger.pending('queued-task'), [])
+  })
+
+  test('of a payer who leaves before the upstream is asked takes nobody’s place there', async (t) => {
+    const world = await open(t, { requestsMax: 1 })
+    const [fields, others] = [await world.paying('/a', 'n1'), await world.paying('/a', 'n2')]
+    const { find } = world.ledger
+    const [asked, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const slow: typeof find = async (key) => {
+      if (key.startsWith('task/')) {
+        asked.resolve()
+        await go.promise
+      }
+      return await find(key)
+    }
+    Object.assign(world.ledger, { find: slow })
+    const leaving = new AbortController()
+    const left = world.send('/a', { headers: fields, signal: leaving.signal })
+    await asked.promise
+    leaving.abort()
+    await assert.rejects(left)
+    // His claim is let go of when the gateway has seen him leave.
+    while ((await find('n1'))?.state !== 'voided') await after(5)
+    go.resolve()
+    const said = await world.send('/a', { headers: others })
+    assert.deepEqual([said.status, world.behind.seen.length], [201, 1])
   })
 
   test('that waits too long is paid back, once, and not sent any more', async (t) => {

@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http'
+import type { Http2ServerResponse } from 'node:http2'
 import { Transform } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import type { Open } from '../adapters/http.ts'
@@ -83,6 +84,8 @@ class TooLarge extends Error {
  */
 export function relay(trip: Trip): void {
   const { request, response, upstream, bodyBytesMax } = trip
+  // Who has left is told no more, and nothing would ever give his place at the upstream back.
+  if (isGone(response)) return
   const isBodied = hasBody(request)
   if (isBodied && Number(request.headers['content-length'] ?? 0) > bodyBytesMax)
     return refuseBody(trip)
@@ -103,6 +106,13 @@ export function relay(trip: Trip): void {
   const send = (again: (() => void) | undefined): void =>
     void upstream.dispatcher.dispatch(options, handle(trip, state, again))
   send(!isBodied && safe.has(method) ? () => send(undefined) : undefined)
+}
+
+/** Over HTTP/2 only the stream knows. */
+function isGone(
+  response: ServerResponse & { readonly stream?: Http2ServerResponse['stream'] },
+): boolean {
+  return response.destroyed || response.stream?.destroyed === true
 }
 
 function bodyOf(
