@@ -115,6 +115,12 @@ export const authorized: Problem = refusal(
   'authorized',
   'The transaction uses an authorization that the payer has signed (EIP-3009). Such a payment is shown by its authorization, where that is taken, and not by its transaction.',
 )
+/** The same by Permit2. */
+export const permitted: Problem = refusal(
+  'proof-invalid',
+  'authorized',
+  'The transaction uses a permit that the payer has signed (Permit2). Such a payment is shown by its permit, where that is taken, and not by its transaction.',
+)
 /** The same on Tempo: both rails would take it, each under its own key. */
 export const attributed: Problem = refusal(
   'proof-invalid',

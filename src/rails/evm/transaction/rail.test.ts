@@ -9,6 +9,14 @@ import { encode, padded, selectors, word } from '../abi.ts'
 import type { Hex } from '../hex.ts'
 import { lower } from '../hex.ts'
 import { networks } from '../networks.ts'
+import {
+  WITNESSES,
+  challengeHash,
+  digestOf,
+  separatorOf,
+  transferCall as transferOf,
+} from '../permit/permit2.ts'
+import { PERMIT2 } from '../permit/terms.ts'
 import { fromAccount } from '../signer.ts'
 import { transferCall } from '../token.ts'
 import { wallet } from '../wallet.ts'
@@ -74,6 +82,11 @@ interface Call {
   readonly target: Hex
   readonly value?: bigint
   readonly data: Hex
+}
+
+async function signHash({ sign }: LocalAccount, hash: Hex): Promise<Hex> {
+  assert(sign)
+  return await sign({ hash })
 }
 
 /** Has the wallet make calls, sent by whoever it is. */
@@ -323,6 +336,34 @@ describe('who asks must have paid', () => {
     const plain = await w.pay(from)
     const proof = { transaction: plain, signature: await w.sign(from, offer, plain) }
     assert.equal(said(await w.show(offer, proof)), 'served')
+  })
+
+  test('a payment by a permit of Permit2 is another rail’s spend too, whoever used it and whatever the payer is by now', async () => {
+    const from = await w.payer()
+    const spender = await w.payer(0n)
+    const offer = await w.offer()
+    const approve: Hex = `0x095ea7b3${padded(PERMIT2)}${word(PRICE)}`
+    await w.chain.send({ from: from.address, to: w.token, data: approve })
+    const [witness = ''] = WITNESSES
+    const unsigned = {
+      ...({ from: lower(from.address), nonce: `0x${word(5n)}`, deadline: 2n ** 40n } as const),
+      permitted: [{ token: lower(w.token), amount: PRICE }],
+      transfers: [{ to: lower(w.seller.address), amount: PRICE }],
+      witness: { challengeHash: challengeHash('another shop’s') },
+    }
+    const permit = { ...unsigned, signature: '0x' as Hex }
+    const hash = digestOf(permit, lower(spender.address), separatorOf(CHAIN_ID), witness)
+    const data = transferOf({ ...permit, signature: await signHash(from, hash) }, witness)
+    const sent = { from: spender.address, to: PERMIT2, data }
+    const transaction = (await w.chain.send(sent)) as Hex
+    const plain = await w.pay(from)
+    // A key that lets code act for it may have its transactions sent by others (EIP-7702).
+    await w.chain.request('anvil_setCode', [from.address, `0xef0100${padded(w.token).slice(-40)}`])
+    const signature = await w.sign(from, offer, transaction)
+    const refused = await w.show(offer, { transaction, signature })
+    assert.equal(said(refused), 'proof-invalid authorized')
+    const honest = { transaction: plain, signature: await w.sign(from, offer, plain) }
+    assert.equal(said(await w.show(offer, honest)), 'served')
   })
 
   test('what our own keys submit is never taken, whoever signs for it', async () => {

@@ -1,6 +1,7 @@
 import { TRANSFER_TOPIC, USED_TOPIC, padded, uint } from '../abi.ts'
 import type { Hex } from '../hex.ts'
 import { lower } from '../hex.ts'
+import { PERMIT2 } from '../permit/terms.ts'
 import type { LogLine } from '../token.ts'
 import type { Sighting } from './look.ts'
 import type { Details } from './terms.ts'
@@ -87,6 +88,14 @@ export function isAuthorized({ logs }: Sighting, details: Details, from: Hex): b
         authorizer === `0x${padded(from)}`,
     )
   )
+}
+
+/**
+ * Whether a permit of the payer's was used in the transaction: then the spend is that, and has its own name. It may be one for
+ * another shop, in which somebody here has a share.
+ */
+export function isPermitted({ to, sender }: Sighting, from: Hex): boolean {
+  return to === PERMIT2 && sender !== from
 }
 
 /** Whether the payer's memo names a challenge: then the spend is that of the rail `tempo`, and has its own name. */

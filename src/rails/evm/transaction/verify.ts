@@ -22,6 +22,7 @@ import {
   notMined,
   payerIsPayee,
   payerUnproven,
+  permitted,
   sentByAnother,
   tooEarly,
   transactionFailed,
@@ -32,7 +33,7 @@ import type { Proof } from './proof.ts'
 import { isUnbound, nameIn } from './proof.ts'
 import type { Details } from './terms.ts'
 import type { Transfer } from './transfers.ts'
-import { isAttributed, isAuthorized, selfTransfers, transfersOf } from './transfers.ts'
+import { isAttributed, isAuthorized, isPermitted, selfTransfers, transfersOf } from './transfers.ts'
 
 /** How far a block's time may be from ours: a slot of the slowest chain, and our own clock. */
 export const SKEW_MS = 15_000
@@ -101,7 +102,9 @@ export function createCheck(
     const claimed = proof.payer ? named.filter(({ from }) => from === proof.payer) : named
     const own = claimed.filter(({ from }) => !isAuthorized(seen, offer.details, from))
     if (own.length === 0) return claimed.length > 0 ? authorized : payerUnproven
-    const free = own.filter(({ from }) => !isAttributed(seen, offer.details, from))
+    const sent = own.filter(({ from }) => !isPermitted(seen, from))
+    if (sent.length === 0) return permitted
+    const free = sent.filter(({ from }) => !isAttributed(seen, offer.details, from))
     if (free.length === 0) return attributed
     return submitters.has(seen.sender) ? sentByAnother : free
   }
