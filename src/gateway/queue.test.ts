@@ -11,7 +11,7 @@ import { TOKENS_PATH } from '../adapters/exchange.ts'
 import { createSeller } from '../adapters/seller.ts'
 import { SECRET, bearer, createRail, fake, pay } from '../adapters/shop.test.ts'
 import { systemClock } from '../core/clock.ts'
-import type { Clock, Vault } from '../core/ports.ts'
+import type { Clock, Ledger, Vault } from '../core/ports.ts'
 import { problem } from '../core/problem.ts'
 import { QUEUE_BYTES_MAX } from '../gate/limits.ts'
 import { memory } from '../ledger/memory.ts'
@@ -223,9 +223,9 @@ describe('a paid request whose upstream is away', () => {
   test('of a payer who leaves before the upstream is asked takes nobody’s place there', async (t) => {
     const world = await open(t, { requestsMax: 1 })
     const [fields, others] = [await world.paying('/a', 'n1'), await world.paying('/a', 'n2')]
-    const { find } = world.ledger
+    const find = world.ledger.find.bind(world.ledger)
     const [asked, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
-    const slow: typeof find = async (key) => {
+    const slow: Ledger['find'] = async (key) => {
       if (key.startsWith('task/')) {
         asked.resolve()
         await go.promise
