@@ -695,6 +695,15 @@ describe('a maker that dies', () => {
     }
   })
 
+  test('has written down the first second in which the permit is dead: Permit2 takes it in all of its last', async () => {
+    await using({}, async (rail) => {
+      const kept = await paying(rail)
+      assert.equal((await settle(rail, kept)).state, 'settled')
+      const prepared = kept.log.steps.find(({ type }) => type === 'prepared')
+      assert.equal(prepared?.data['validBefore'], `${kept.proof.deadline + 1n}`)
+    })
+  })
+
   test('before it wrote anything leaves nothing, and the permit is good', async () => {
     await using({}, async (rail) => {
       const kept = await paying(rail)

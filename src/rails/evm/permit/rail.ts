@@ -209,7 +209,8 @@ export function permit(settings: PermitSettings): PermitRail {
     if ('problem' in seen) return seen.problem
     const call = await estimated(PERMIT2, transferCall(proof, seen.witness))
     if ('code' in call) return call
-    return { call, write: ahead(log, 'charge', proof.deadline) }
+    // Good in all of its last second, in which a chain may make many blocks.
+    return { call, write: ahead(log, 'charge', proof.deadline + 1n) }
   }
 
   /** From the spender: nobody else may use it, so that nothing says more. */
