@@ -8,10 +8,15 @@ import { memory } from '../ledger/memory.ts'
 import { createChannelPayer } from '../payer/channel.ts'
 import type { ChannelPayer, ChannelPayerParts } from '../payer/channel.ts'
 import { mpp } from '../protocols/mpp/index.ts'
-import { createChannelRail, createChannelWallet, createEscrow } from './escrow.test.ts'
+import {
+  createChannelRail,
+  createChannelWallet,
+  createEscrow,
+  pathOf,
+  sayWords,
+} from './escrow.test.ts'
 import type { Escrow } from './escrow.test.ts'
 import { serve } from './fixture.test.ts'
-import { meterOf } from './meter.ts'
 import { toll } from './node.ts'
 import { createSeller } from './seller.ts'
 import { SECRET } from './shop.test.ts'
@@ -44,17 +49,8 @@ async function open(t: TestContext): Promise<Stage> {
   } as const
   const { origin, close } = await serve(
     toll(seller, routes, async (request, response) => {
-      const url = new URL(request.url ?? '', 'http://a')
-      if (url.pathname !== '/words') {
-        response.end(url.pathname)
-        return
-      }
-      const meter = meterOf(request)
-      const most = Number(url.searchParams.get('n') ?? 3)
-      response.writeHead(200, { 'Content-Type': 'text/event-stream' })
-      for (let i = 0; i < most && (await meter.take('0.10 USD')); i++)
-        response.write(`data: word ${i}\n\n`)
-      response.end('data: [DONE]\n\n')
+      if (pathOf(request) !== '/words') response.end(pathOf(request))
+      else await sayWords(request, response)
     }),
   )
   t.after(async () => {

@@ -10,7 +10,7 @@ import { verifyBooks } from '../ledger/verify.ts'
 import { mpp } from '../protocols/mpp/index.ts'
 import { PROBLEMS } from '../protocols/mpp/problems.ts'
 import { readChallenges } from '../protocols/mpp/fields.ts'
-import { createChannelRail, createEscrow, createPurse } from './escrow.test.ts'
+import { createChannelRail, createEscrow, createPurse, pathOf, sayWords } from './escrow.test.ts'
 import type { Escrow, Purse } from './escrow.test.ts'
 import { serve } from './fixture.test.ts'
 import { meterOf } from './meter.ts'
@@ -72,17 +72,8 @@ async function open(
   })
   const { origin, close } = await serve(
     toll(seller, routes, async (request, response) => {
-      const url = new URL(request.url ?? '', 'http://a')
-      if (url.pathname === '/page') {
-        response.end('page')
-        return
-      }
-      const meter = meterOf(request)
-      const most = Number(url.searchParams.get('n') ?? 3)
-      response.writeHead(200, { 'Content-Type': 'text/event-stream' })
-      for (let i = 0; i < most && (await meter.take('0.10 USD')); i++)
-        response.write(`data: word ${i}\n\n`)
-      response.end('data: [DONE]\n\n')
+      if (pathOf(request) === '/page') response.end('page')
+      else await sayWords(request, response)
     }),
   )
   t.after(async () => {

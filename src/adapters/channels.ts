@@ -8,6 +8,7 @@ import { problem } from '../core/problem.ts'
 import type { ChannelReceipt, Channels, Drawn, Voucher } from '../core/voucher.ts'
 import type { Attended, SessionAsk, SessionParts, Stood } from './session.ts'
 import { begin, grantFor } from './session.ts'
+import { channelClosed, channelUnknown } from '../gate/channels.ts'
 
 /** Whether the session is a channel: its payer lets more be drawn as it goes. */
 export function isChannel(session: Session, account?: Account): boolean {
@@ -29,9 +30,9 @@ export async function attendChannel(
   const { act, id, voucher } = ask.credential.session
   if (act === 'open') return voucher ? await open(ask, voucher, parts, isBare) : unsigned
   const plan = account?.isChannel === true ? parts.plans.get(account.plan) : undefined
-  if (!account || !plan) return unknown
+  if (!account || !plan) return channelUnknown
   if (act === 'close') return voucher ? await close(id, voucher, parts) : unsigned
-  if (account.revoked) return finalized
+  if (account.revoked) return channelClosed
   if (act === 'top-up') return await topUp(ask, plan, parts)
   if (!voucher) return unsigned
   const drawn = await parts.gate.channels.accept(id, voucher)
@@ -52,14 +53,14 @@ async function open(
   isBare: boolean,
 ): Promise<Attended | Problem | Refusal> {
   const before = await gate.accounts.find(ask.credential.session.id)
-  if (before?.revoked) return finalized
+  if (before?.revoked) return channelClosed
   const begun = begin(ask)
   if ('code' in begun || begun.kind === 'said') return begun
   const bought = await gate.sell({ ...ask, credential: begun.credential })
   if (bought.kind === 'refused') return bought
   const { account, receipt } = bought
   const plan = plans.get(account.plan)
-  if (!plan) return unknown
+  if (!plan) return channelUnknown
   const drawn = await gate.channels.accept(account.id, voucher)
   if ('code' in drawn) return drawn
   const isSpent = voucher.cumulative <= drawn.spent + drawn.held
@@ -77,7 +78,7 @@ async function topUp(
   const bought = await gate.sell(ask)
   if (bought.kind === 'refused') return bought
   const drawn = await gate.channels.look(ask.credential.session.id)
-  return drawn ? accepted({ drawn, reference: bought.receipt.reference }) : unknown
+  return drawn ? accepted({ drawn, reference: bought.receipt.reference }) : channelUnknown
 }
 
 async function close(
@@ -139,16 +140,6 @@ export function createTeller(
 
 const unsigned = problem('proof-invalid', 'There is no voucher in the credential.', {
   reason: 'invalid-payload',
-})
-const unknown = problem(
-  'session-closed',
-  'There is no channel of this name here. Open a new one.',
-  {
-    reason: 'channel-not-found',
-  },
-)
-const finalized = problem('session-closed', 'The channel is closed. Open a new one.', {
-  reason: 'channel-finalized',
 })
 const otherPlan = problem(
   'credential-unsupported',

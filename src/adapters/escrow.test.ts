@@ -2,6 +2,7 @@
 // processes share a chain and a database. Signatures are hashes over a secret. The real rail has tests of its own.
 import assert from 'node:assert/strict'
 import { hash, randomBytes } from 'node:crypto'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { test } from 'node:test'
 import { isObject } from '../core/json.ts'
 import type { JsonObject } from '../core/json.ts'
@@ -10,6 +11,7 @@ import type { Rail, Wallet } from '../core/ports.ts'
 import { problem } from '../core/problem.ts'
 import type { Problem } from '../core/problem.ts'
 import type { Voucher } from '../core/voucher.ts'
+import { meterOf } from './meter.ts'
 import type { MppForm, SessionSaid, Words } from '../protocols/mpp/part.ts'
 
 const RAIL = 'escrow'
@@ -46,6 +48,22 @@ interface Proof {
   readonly nonce: string
   readonly value: bigint
   readonly voucher?: Voucher
+}
+
+/** The path of a request. */
+export function pathOf({ url = '' }: IncomingMessage): string {
+  return new URL(url, 'http://a').pathname
+}
+
+/** Says words one by one, as many as the query wants, each taken first. */
+export async function sayWords(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const url = new URL(request.url ?? '', 'http://a')
+  const meter = meterOf(request)
+  const most = Number(url.searchParams.get('n') ?? 3)
+  response.writeHead(200, { 'Content-Type': 'text/event-stream' })
+  for (let i = 0; i < most && (await meter.take('0.10 USD')); i++)
+    response.write(`data: word ${i}\n\n`)
+  response.end('data: [DONE]\n\n')
 }
 
 /** What a payer signs. */

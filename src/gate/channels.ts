@@ -98,8 +98,8 @@ export function createChannels(
 
   async function accept(id: string, voucher: Voucher): Promise<Drawn | Problem> {
     const open = await find(id)
-    if (!open) return unknown
-    if (open.account.revoked) return finalized
+    if (!open) return channelUnknown
+    if (open.account.revoked) return channelClosed
     const taken = await open.vouchers.accept(id, voucher)
     if ('code' in taken) return taken
     for (const wake of hearers.get(id) ?? []) wake()
@@ -122,7 +122,7 @@ export function createChannels(
 
   const close: Channels['close'] = async (id, voucher) => {
     const open = await find(id)
-    if (!open) return unknown
+    if (!open) return channelUnknown
     const why = (await isEnded(open)) ? undefined : await end(open, voucher)
     if (why) return why
     const closed = await ends(id)
@@ -185,16 +185,22 @@ export function createChannels(
   }
 }
 
-const unknown = problem(
+/** A channel that was never opened here, or by another plan. */
+export const channelUnknown: Problem = problem(
   'session-closed',
   'There is no channel of this name here. Open a new one.',
   {
     reason: 'channel-not-found',
   },
 )
-const finalized = problem('session-closed', 'The channel is closed. Open a new one.', {
-  reason: 'channel-finalized',
-})
+/** A channel that has ended. */
+export const channelClosed: Problem = problem(
+  'session-closed',
+  'The channel is closed. Open a new one.',
+  {
+    reason: 'channel-finalized',
+  },
+)
 const known = problem(
   'proof-invalid',
   'This voucher was collected and is known to everybody. Close the channel with one that promises a little more.',

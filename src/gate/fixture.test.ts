@@ -1,6 +1,7 @@
 // A shop for the tests of this room: a gate over a rail whose money is a set of keys, a clock that is moved by hand, and
 // books that fail when they are told to.
 import assert from 'node:assert/strict'
+import { systemChance } from '../core/chance.ts'
 import type { Credential, Grant } from '../core/credential.ts'
 import type { Event } from '../core/event.ts'
 import { createMac } from '../core/mac.ts'
@@ -9,10 +10,13 @@ import type { Offer, Terms } from '../core/offer.ts'
 import { createOffers } from '../core/offers.ts'
 import type { Plan } from '../core/plan.ts'
 import type { Ask, Bought, Clock, Gate, Kept, Ledger, Pass, Rail, Refusal } from '../core/ports.ts'
-import type { Sale } from '../core/ports.ts'
+import type { Sale, Vault } from '../core/ports.ts'
 import { PaymentError, problem } from '../core/problem.ts'
 import type { Resource } from '../core/resource.ts'
 import type { Rights } from '../core/rights.ts'
+import { createSeal } from '../core/seal.ts'
+import { memory } from '../ledger/memory.ts'
+import type { GateParts } from './gate.ts'
 import { createGate } from './gate.ts'
 import { boundTo } from './plans.ts'
 
@@ -198,6 +202,47 @@ export function createShop(
       return bought.kind === 'bought' ? bought : assert.fail(bought.problem.code)
     },
   }
+}
+
+/** What makes gates that keep answers and give money back. */
+export interface KeepingShop {
+  readonly clock: ReturnType<typeof createHandClock>
+  readonly ledger: Ledger
+  /** What lies in the vault. */
+  readonly kept: Map<string, Uint8Array>
+  /** How often money went for a key, and how much came back for an order. */
+  readonly moved: ReadonlyMap<string, number>
+  readonly back: ReadonlyMap<string, bigint>
+  /** A process over these parts, or over others in their place. */
+  readonly gateOf: (change?: Partial<Pick<GateParts, 'ledger' | 'vault' | 'clock'>>) => Gate
+}
+
+/** Opens a shop whose gates keep answers, over a rail that gives back. */
+export function createKeepingShop(): KeepingShop {
+  const secrets = ['uW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA']
+  const clock = createHandClock()
+  const ledger = memory({ clock })
+  const kept = new Map<string, Uint8Array>()
+  const vault: Vault = {
+    put: async (key, sealed) => void kept.set(key, sealed),
+    get: async (key) => kept.get(key),
+    drop: async (key) => void kept.delete(key),
+  }
+  const back = new Map<string, bigint>()
+  const { rail, moved } = createKeyRail(clock, {
+    async refund(_offer, _to, { amount }, key, log) {
+      if ((await log.read()).length === 0) await log.write({ type: 'refund', data: {} })
+      back.set(key, amount)
+      return { state: 'settled', reference: `back-${key}`, payer: 'buyer', settledAt: clock.now() }
+    },
+  })
+  const gateOf: KeepingShop['gateOf'] = (change) =>
+    createGate({
+      ...{ rails: [rail], ledger, clock, vault, observe: () => undefined, ...change },
+      offers: createOffers(createMac(secrets, 'offers')),
+      seal: createSeal(secrets, 'vault', systemChance),
+    })
+  return { clock, ledger, kept, moved, back, gateOf }
 }
 
 /** The first offer of a challenge. */

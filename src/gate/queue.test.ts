@@ -2,63 +2,28 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
-import { systemChance } from '../core/chance.ts'
-import { createMac } from '../core/mac.ts'
-import { createOffers } from '../core/offers.ts'
-import type { Clock, Gate, Ledger, Vault } from '../core/ports.ts'
-import { createSeal } from '../core/seal.ts'
+import type { Gate } from '../core/ports.ts'
 import type { QueueOrder, Queued } from '../core/task.ts'
-import { memory } from '../ledger/memory.ts'
 import { verifyBooks } from '../ledger/verify.ts'
-import {
-  ask,
-  createHandClock,
-  createKeyRail,
-  failing,
-  offerOf,
-  passed,
-  priced,
-} from './fixture.test.ts'
-import { createGate } from './gate.ts'
+import { ask, createKeepingShop, failing, offerOf, passed, priced } from './fixture.test.ts'
 import { QUEUE_BYTES_MAX, QUEUE_ITEM_BYTES_MIN, QUEUE_TURN_MS, REFUND_TURN_MS } from './limits.ts'
 
-const SECRETS = ['uW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA']
 const HOUR_MS = 3_600_000
 /** Longer than any lease. */
 const LEASES_MS = 2 * REFUND_TURN_MS
 
 function open() {
-  const clock = createHandClock()
-  const ledger = memory({ clock })
-  const kept = new Map<string, Uint8Array>()
-  const vault: Vault = {
-    put: async (key, sealed) => void kept.set(key, sealed),
-    get: async (key) => kept.get(key),
-    drop: async (key) => void kept.delete(key),
-  }
-  const back = new Map<string, bigint>()
-  const { rail } = createKeyRail(clock, {
-    async refund(_offer, _to, { amount }, key, log) {
-      if ((await log.read()).length === 0) await log.write({ type: 'refund', data: {} })
-      back.set(key, amount)
-      return { state: 'settled', reference: `back-${key}`, payer: 'buyer', settledAt: clock.now() }
-    },
-  })
-  const gateOf = (books: Ledger = ledger, time: Clock = clock): Gate =>
-    createGate({
-      ...{ rails: [rail], ledger: books, clock: time, vault, observe: () => undefined },
-      offers: createOffers(createMac(SECRETS, 'offers')),
-      seal: createSeal(SECRETS, 'vault', systemChance),
-    })
+  const shop = createKeepingShop()
+  const { clock, ledger, back, gateOf } = shop
   const order: QueueOrder = {
     ...{ payment: 'n', request: 'r', what: 'POST /a', holder: 'h', isMetered: false },
     ...{ withinMs: HOUR_MS, work: Buffer.from('work'), repeats: false },
   }
   return {
-    ...{ clock, ledger, back, kept, order, gateOf },
+    ...{ ...shop, order },
     /** A process of which nobody hears any more. */
     dying: () =>
-      gateOf(ledger, { now: () => clock.now(), sleep: () => new Promise(() => undefined) }),
+      gateOf({ clock: { now: () => clock.now(), sleep: () => new Promise(() => undefined) } }),
     /** Sells, and queues before the money moves, as a door does. */
     async sell(gate: Gate, more: Partial<QueueOrder> = {}): Promise<Queued | undefined> {
       const to = ask(priced('0.10 USD', { keep: true }))
@@ -90,7 +55,7 @@ describe('a task that waits', () => {
             const what = `${verb} ${call} ${isDone}`
             const w = open()
             const broken = failing(w.ledger, { verb, call, isDone })
-            const first = w.gateOf(broken.ledger)
+            const first = w.gateOf({ ledger: broken.ledger })
             const queued = await w.sell(first, { repeats }).catch(() => undefined)
             let began = 0
             const workOff = async (gate: Gate): Promise<void> => {

@@ -2,58 +2,25 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
-import { systemChance } from '../core/chance.ts'
-import { createMac } from '../core/mac.ts'
-import { createOffers } from '../core/offers.ts'
-import type { Gate, Ledger, Vault } from '../core/ports.ts'
+import type { Gate, Vault } from '../core/ports.ts'
 import { PaymentError } from '../core/problem.ts'
-import { createSeal } from '../core/seal.ts'
 import type { TaskOrder } from '../core/task.ts'
-import { memory } from '../ledger/memory.ts'
 import { verifyBooks } from '../ledger/verify.ts'
-import {
-  ask,
-  createHandClock,
-  createKeyRail,
-  failing,
-  offerOf,
-  passed,
-  priced,
-} from './fixture.test.ts'
-import { SETTLE_MS, WORK_MS, createGate } from './gate.ts'
+import { ask, createKeepingShop, failing, offerOf, passed, priced } from './fixture.test.ts'
+import { SETTLE_MS, WORK_MS } from './gate.ts'
 import { REFUND_TURN_MS, TASK_TURN_MS, TASKS_MAX } from './limits.ts'
 
-const SECRETS = ['uW3h8Zk0bq5Tn7Xy2Rv9Lc4Mf6Pj1SdA']
 const sale = priced('0.10 USD', { settle: 'before-work' })
 
 function open() {
-  const clock = createHandClock()
-  const ledger = memory({ clock })
-  const kept = new Map<string, Uint8Array>()
-  const vault: Vault = {
-    put: async (key, sealed) => void kept.set(key, sealed),
-    get: async (key) => kept.get(key),
-  }
-  const back = new Map<string, bigint>()
-  const { rail, moved } = createKeyRail(clock, {
-    async refund(_offer, _to, { amount }, key, log) {
-      if ((await log.read()).length === 0) await log.write({ type: 'refund', data: {} })
-      back.set(key, amount)
-      return { state: 'settled', reference: `back-${key}`, payer: 'buyer', settledAt: clock.now() }
-    },
-  })
-  const gateOf = (books: Ledger = ledger, shelf: Vault = vault): Gate =>
-    createGate({
-      ...{ rails: [rail], ledger: books, clock, vault: shelf, observe: () => undefined },
-      offers: createOffers(createMac(SECRETS, 'offers')),
-      seal: createSeal(SECRETS, 'vault', systemChance),
-    })
+  const shop = createKeepingShop()
+  const { back } = shop
   const order: TaskOrder = {
     ...{ payment: 'n', request: 'r', what: 'POST /a', holder: 'h', isMetered: false },
     withinMs: 600_000,
   }
   return {
-    ...{ clock, ledger, back, moved, kept, order, gateOf },
+    ...{ ...shop, order },
     /** Sells, and answers: from then on the payer does not come again. Or dies before the answer has left. */
     async sell(gate: Gate, isLost = false): Promise<void> {
       const to = ask(sale)
@@ -64,7 +31,7 @@ function open() {
       for (let i = 0; i < 5; i++) await turn()
     },
     sum: () => [...back.values()].reduce((total, one) => total + one, 0n),
-    sound: async () => assert.deepEqual((await verifyBooks(ledger)).problems, []),
+    sound: async () => assert.deepEqual((await verifyBooks(shop.ledger)).problems, []),
   }
 }
 
@@ -85,7 +52,7 @@ describe('a task in the books', () => {
             const w = open()
             await w.sell(w.gateOf())
             const broken = failing(w.ledger, { verb, call, isDone })
-            const tasks = tasksOf(w.gateOf(broken.ledger))
+            const tasks = tasksOf(w.gateOf({ ledger: broken.ledger }))
             const begun = await tasks.begin(w.order).catch(() => undefined)
             const { run } = begun ?? {}
             try {
@@ -161,7 +128,7 @@ describe('a task in the books', () => {
           }
         },
       })
-      const next = w.gateOf(interrupted)
+      const next = w.gateOf({ ledger: interrupted })
       await next.recover()
       await settled()
       // All calls of a recovery were tried.
@@ -224,7 +191,7 @@ describe('a task in the books', () => {
       get: async () => undefined,
       put: () => Promise.reject(new PaymentError('store-unavailable', 'Full.')),
     }
-    const gate = w.gateOf(w.ledger, full)
+    const gate = w.gateOf({ vault: full })
     await w.sell(gate)
     const { task, run } = await tasksOf(gate).begin(w.order)
     await run?.start()
